@@ -1,0 +1,1 @@
+"""NeuroP: hypernetworks that write the weights of small networks from an intent."""

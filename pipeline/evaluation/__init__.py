@@ -1,0 +1,1 @@
+"""Accuracies per intent from saved weights, and their statistics over seeds."""

@@ -1,0 +1,78 @@
+"""What every learner shares: the two kinds of learner, and the calibrated initial θ."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.programs import Family
+from pipeline.templates import Template, Theta
+
+# With θ₀ the decoded part starts small beside it (docs/findings.md).
+DECODED_SHARE = 0.1
+
+Program = Callable[[Tensor, Tensor], Tensor]
+"""(x [K, n, l], y [K, n, m]) → outputs [K, n, m] or logits [K, n, m, v]."""
+
+
+class Learner(nn.Module):
+    """Maps intent codes u [K, d_u] and inputs x [K, n, l] to outputs [K, n, m] or logits [K, n, m, v].
+
+    `y` [K, n, m] is read for teacher forcing only: no output depends on the answer at its place or after.
+    """
+
+    def __init__(self, family: Family, template: Template) -> None:
+        super().__init__()
+        self.family, self.template = family, template
+
+    @abstractmethod
+    def bind(self, u: Tensor) -> Program:
+        """The programs of K intents as one function of (x, y); what depends on u alone is done once."""
+
+    def forward(self, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return self.bind(u)(x, y)
+
+    def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
+        """Set the initial θ from the train intents u [K, d_u]; a direct baseline has none."""
+
+
+class MetaLearner(Learner):
+    """Writes all weights of the template from the intent, then runs it (§4, F(u, x) = m_{S, M(u)}(x))."""
+
+    @abstractmethod
+    def slots(self, u: Tensor) -> Tensor:
+        """All slots [K, T] of the generated weights from intent codes u [K, d_u]."""
+
+    @abstractmethod
+    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
+        """For each tensor of the template, the last linear layer and its rows that write the tensor."""
+
+    def generate(self, u: Tensor) -> Theta:
+        """θ, named tensors [K, …], from intent codes u [K, d_u]."""
+        return self.template.split(self.slots(u))
+
+    def bind(self, u: Tensor) -> Program:
+        theta = self.generate(u)
+        return lambda x, y: self.template.forward(theta, self.family.template_input(x, y))
+
+    @torch.no_grad()
+    def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
+        """Give every tensor of the initial θ mean 0 and the spread of its usual initialisation.
+
+        Measured once on the train intents, then the last layer's rows of each tensor are rescaled.
+        With a buffer `theta0` the decoded part gets a tenth of that spread, and θ₀ is drawn.
+        """
+        theta0 = getattr(self, "theta0", None)
+        if theta0 is not None:
+            theta0.zero_()
+        pieces = self.slots(u).split([tensor.n_slots for tensor in self.template.tensors], -1)
+        share = 1.0 if theta0 is None else DECODED_SHARE
+        for tensor, piece, (head, rows) in zip(self.template.tensors, pieces, self.heads(), strict=True):
+            scale = share * tensor.std / piece.std().clamp_min(1e-8)
+            head.weight[rows] *= scale
+            head.bias[rows] = (head.bias[rows] - piece.mean()) * scale
+        if theta0 is not None:
+            theta0.copy_(self.template.initial(generator))

@@ -1,0 +1,51 @@
+"""meta_gmlp: group-tied MLPs over slots, then a global low-rank mixer (§4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.learners.base import MetaLearner
+from pipeline.learners.layers import SlotMlp, mlp, slot_codes
+from pipeline.params import MetaGmlp as Settings
+from pipeline.programs import Family
+from pipeline.templates import Template
+
+
+class MetaGmlp(MetaLearner):
+    """h_t = f([U ‖ p_t]; φ_g(t)), then θ = f([h_t]_t; φ_mixer) with one hidden layer of width `mixer`."""
+
+    theta0: Tensor
+
+    def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
+        super().__init__(family, template)
+        self.groups = nn.ModuleList(
+            SlotMlp(
+                d_u,
+                slot_codes(tensor, settings.fourier, settings.fourier_ordered),
+                [*settings.hidden, settings.slot_width],
+                settings.activation,
+            )
+            for tensor in template.tensors
+        )
+        total = template.n_slots
+        self.mixer = mlp([total * settings.slot_width, settings.mixer, total], settings.activation)
+        if settings.theta0:
+            self.register_buffer("theta0", torch.zeros(total))
+
+    def slots(self, u: Tensor) -> Tensor:
+        embedded = torch.cat([group(u) for group in self.groups], 1)  # [K, T, slot_width]
+        mixed: Tensor = self.mixer(embedded.flatten(1))  # [K, T]
+        return mixed + self.theta0 if hasattr(self, "theta0") else mixed
+
+    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
+        head, start = self.mixer[-1], 0
+        assert isinstance(head, nn.Linear)
+        for tensor in self.template.tensors:
+            yield head, slice(start, start + tensor.n_slots)
+            start += tensor.n_slots
+
+
+Learner = MetaGmlp

@@ -1,0 +1,45 @@
+"""meta_gmlp_mx: group-tied MLPs over slots, without the mixer (App. D.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.learners.base import MetaLearner
+from pipeline.learners.layers import SlotMlp, slot_codes
+from pipeline.params import MetaGmlpMx as Settings
+from pipeline.programs import Family
+from pipeline.templates import Template
+
+
+class MetaGmlpMx(MetaLearner):
+    """θ_t = f([U ‖ p_t]; φ_g(t)): each tensor of the template has one MLP for all its slots."""
+
+    theta0: Tensor
+
+    def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
+        super().__init__(family, template)
+        self.groups = nn.ModuleList(
+            SlotMlp(
+                d_u,
+                slot_codes(tensor, settings.fourier, settings.fourier_ordered),
+                [*settings.hidden, 1],
+                settings.activation,
+            )
+            for tensor in template.tensors
+        )
+        if settings.theta0:
+            self.register_buffer("theta0", torch.zeros(template.n_slots))
+
+    def slots(self, u: Tensor) -> Tensor:
+        decoded = torch.cat([group(u)[..., 0] for group in self.groups], 1)  # [K, T]
+        return decoded + self.theta0 if hasattr(self, "theta0") else decoded
+
+    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
+        for group in self.groups:
+            yield group.rest[-1], slice(None)
+
+
+Learner = MetaGmlpMx

@@ -1,0 +1,35 @@
+"""meta_mlp: the structure-agnostic hypernetwork, θ = f_MLP(U) (§4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from pipeline.learners.base import MetaLearner
+from pipeline.learners.layers import mlp
+from pipeline.params import MetaMlp as Settings
+from pipeline.programs import Family
+from pipeline.templates import Template
+
+
+class MetaMlp(MetaLearner):
+    """One MLP from the intent code [K, d_u] to all slots [K, T]."""
+
+    def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
+        super().__init__(family, template)
+        self.network = mlp([d_u, *settings.hidden, template.n_slots], settings.activation)
+
+    def slots(self, u: Tensor) -> Tensor:
+        out: Tensor = self.network(u)
+        return out
+
+    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
+        head, start = self.network[-1], 0
+        assert isinstance(head, nn.Linear)
+        for tensor in self.template.tensors:
+            yield head, slice(start, start + tensor.n_slots)
+            start += tensor.n_slots
+
+
+Learner = MetaMlp

@@ -1,0 +1,315 @@
+"""`params.yaml` as typed, checked, frozen values. Every setting that can change a result is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError
+
+FAMILIES = ("sumfirst", "addmod", "arc1d")
+LEARNERS = ("direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx")
+Family = Literal["sumfirst", "addmod", "arc1d"]
+Learner = Literal["direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx"]
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"holds {', '.join(map(str, repeated))} more than once")
+    return values
+
+
+class Grid(Section):
+    """The runs that exist: every family with every learner and every seed."""
+
+    families: Annotated[tuple[Family, ...], Field(min_length=1)]
+    learners: Annotated[tuple[Learner, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+    _distinct = field_validator("families", "learners", "seeds")(_distinct)
+
+
+class Sumfirst(Section):
+    """Sum of the first n of `length` integers, uniform on low … high."""
+
+    seed: Count
+    length: Positive
+    low: int
+    high: int
+    train_n: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    val_n: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    ood_n: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    train: Positive
+    test: Positive
+    val: Positive
+    ood: Positive
+
+    @model_validator(mode="after")
+    def _possible(self) -> Sumfirst:
+        ns = _distinct((*self.train_n, *self.val_n, *self.ood_n))
+        if max(ns) > self.length:
+            raise ValueError(f"n = {max(ns)} is longer than the list (length {self.length})")
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low} must be below high = {self.high}")
+        return self
+
+
+class Addmod(Section):
+    """(a + b) mod p for primes p; `val_primes` are held out only under `split: strict`."""
+
+    seed: Count
+    split: Literal["paper", "strict"]
+    primes: Annotated[tuple[Positive, ...], Field(min_length=2)]
+    ood_primes: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    val_primes: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    test: Positive
+    val: Positive
+
+    @model_validator(mode="after")
+    def _possible(self) -> Addmod:
+        primes = _distinct(self.primes)
+        composite = [p for p in primes if p < 2 or any(p % d == 0 for d in range(2, int(p**0.5) + 1))]
+        if composite:
+            raise ValueError(f"primes holds {composite[0]}, which is not a prime")
+        for name in ("ood_primes", "val_primes"):
+            stray = set(_distinct(getattr(self, name))) - set(primes)
+            if stray:
+                raise ValueError(f"{name} holds {min(stray)}, which is not one of primes")
+        both = set(self.val_primes) & set(self.ood_primes)
+        if both:
+            raise ValueError(f"{min(both)} is in val_primes and in ood_primes; strict needs them disjoint")
+        held_out = set(self.ood_primes) | (set(self.val_primes) if self.split == "strict" else set())
+        if held_out == set(primes):
+            raise ValueError("every prime is held out; leave at least one for training")
+        return self
+
+
+class Arc1d(Section):
+    """Rows of `length` colours 0 … 9; `held_out` parameters are never trained."""
+
+    seed: Count
+    length: Annotated[int, Field(ge=4)]
+    parameters: Annotated[tuple[Annotated[int, Field(ge=1, le=9)], ...], Field(min_length=2)]
+    held_out: Annotated[tuple[Annotated[int, Field(ge=1, le=9)], ...], Field(min_length=1)]
+    train: Positive
+    test: Positive
+    val: Positive
+    ood: Positive
+
+    @model_validator(mode="after")
+    def _possible(self) -> Arc1d:
+        parameters, held_out = _distinct(self.parameters), _distinct(self.held_out)
+        stray = set(held_out) - set(parameters)
+        if stray:
+            raise ValueError(f"held_out holds {min(stray)}, which is not one of parameters")
+        if set(held_out) == set(parameters):
+            raise ValueError("every parameter is held out; leave at least one for training")
+        if max(parameters) >= self.length:
+            raise ValueError(f"a move by {max(parameters)} does not fit rows of length {self.length}")
+        return self
+
+
+class Programs(Section):
+    """One section per program family."""
+
+    sumfirst: Sumfirst
+    addmod: Addmod
+    arc1d: Arc1d
+
+
+class MlpTemplate(Section):
+    """A ReLU MLP; the ends are the family's."""
+
+    hidden: Widths
+
+
+class TransformerTemplate(Section):
+    """A one-layer causal Transformer; vocabulary and context are the family's."""
+
+    d_model: Positive
+    n_heads: Positive
+    d_mlp: Positive
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerTemplate:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}")
+        return self
+
+
+class Templates(Section):
+    """One section per program family."""
+
+    sumfirst: MlpTemplate
+    addmod: TransformerTemplate
+    arc1d: TransformerTemplate
+
+
+Activation = Literal["relu", "silu", "gelu", "softplus", "tanh"]
+
+
+class LearnerSection(Section):
+    """What all learners share. `budget`: trainable parameters to match by scaling the widths, or null."""
+
+    budget: Positive | None
+    activation: Activation
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class HiddenSection(LearnerSection):
+    """A learner with hidden layers of these widths."""
+
+    hidden: Widths
+
+
+class DirectMlp(HiddenSection):
+    """(intent, x) → y by an MLP."""
+
+
+class DirectTransformer(LearnerSection):
+    """(intent, x) → y by a Transformer encoder; the intent is one more token."""
+
+    d_model: Positive
+    n_layers: Positive
+    n_heads: Positive
+
+
+class MetaMlp(HiddenSection):
+    """θ = f_MLP(U), a flat vector (§4.3)."""
+
+
+class GroupTied(HiddenSection):
+    """What the group-tied learners share.
+
+    `fourier`: sine/cosine pairs in the code of an axis without order (neurons, heads);
+    `fourier_ordered`: of an axis with order (list places, tokens, positions), beside its coordinate;
+    `theta0`: decoded weights are added to a fixed random initialisation of full rank.
+    """
+
+    fourier: Count
+    fourier_ordered: Count
+    theta0: bool
+
+
+class MetaGmlpMx(GroupTied):
+    """A group-tied MLP writes each slot from the intent and the slot's code (App. D.2)."""
+
+
+class MetaGmlp(GroupTied):
+    """As meta_gmlp_mx with `slot_width` numbers a slot, then a global mixer over all slots (§4.3)."""
+
+    slot_width: Positive
+    mixer: Positive
+
+
+class LearnerSections(Section):
+    """One section per learner."""
+
+    direct_mlp: DirectMlp
+    direct_transformer: DirectTransformer
+    meta_mlp: MetaMlp
+    meta_gmlp: MetaGmlp
+    meta_gmlp_mx: MetaGmlpMx
+
+
+class Learners(Section):
+    """Learner sections for each program family."""
+
+    sumfirst: LearnerSections
+    addmod: LearnerSections
+    arc1d: LearnerSections
+
+
+class TrainingSection(Section):
+    """The training protocol of one family: Adam, `batch` examples a step shared by the step's intents."""
+
+    steps: Positive
+    batch: Positive
+    meta_batch: Positive | None
+    schedule: Literal["constant", "cosine"]
+    warmup: Count
+    eval_every: Positive
+
+
+class Training(Section):
+    """One section per program family."""
+
+    sumfirst: TrainingSection
+    addmod: TrainingSection
+    arc1d: TrainingSection
+
+
+class Evaluation(Section):
+    """Statistics over seeds."""
+
+    bootstrap: Positive
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    grid: Grid
+    programs: Programs
+    templates: Templates
+    learners: Learners
+    training: Training
+    evaluation: Evaluation
+
+    def learner(self, family: str, learner: str) -> Any:
+        """The section `learners.<family>.<learner>`."""
+        return getattr(getattr(self.learners, family), learner)
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Read a YAML 1.2 file as plain values. Raises `UserError` with the place of a syntax error."""
+    try:
+        return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; copy profiles/laptop.yaml to it") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{place} is not valid YAML: {getattr(error, 'problem', error)}") from None
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check the settings. Raises `UserError` naming the first wrong setting."""
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no settings; copy profiles/laptop.yaml to it")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first finding of pydantic as one line with the dotted name of the setting."""
+    findings = error.errors()
+    finding = findings[0]
+    name = ".".join(map(str, finding["loc"])) or "the file"
+    if finding["type"] == "extra_forbidden":
+        text = "is not a known setting; check its spelling"
+    elif finding["type"] == "missing":
+        text = "is missing"
+    else:
+        text = f"{finding['msg'].removeprefix('Value error, ')} (it is {finding['input']!r:.80})"
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"{name}: {text}{more}"

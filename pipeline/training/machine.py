@@ -1,0 +1,57 @@
+"""The machine that a run uses: device, threads, determinism. None of it is a tracked parameter.
+
+Environment: `NEUROP_DEVICE` (auto, cpu, cuda, cuda:1, …), `NEUROP_THREADS` (CPU threads).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from typing import Any
+
+import torch
+
+from pipeline.errors import UserError
+
+# One thread: the small matrices of these learners gain nothing from a second (docs/findings.md), and
+# bits depend on the number of threads.
+DEFAULT_THREADS = 1
+
+
+def prepare() -> torch.device:
+    """Choose the device, set the threads, and demand deterministic algorithms."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(_threads())
+    name = os.environ.get("NEUROP_DEVICE", "auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"NEUROP_DEVICE is '{name}'; give auto, cpu, cuda or cuda:<index>") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"NEUROP_DEVICE is '{name}', but this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _threads() -> int:
+    text = os.environ.get("NEUROP_THREADS", str(DEFAULT_THREADS))
+    if not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"NEUROP_THREADS is '{text}'; give a whole number of CPU threads")
+    return int(text)
+
+
+def facts(device: torch.device) -> dict[str, Any]:
+    """What the run ran on, for logs and MLflow: device, versions, threads, peak memory in MiB."""
+    cuda = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "device_type": device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "peak_memory_mib": round(peak / 2**20),
+    }

@@ -1,0 +1,170 @@
+"""One run of the grid: family × learner × seed, from splits and template to weights on disk."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pipeline import templates
+from pipeline.errors import UserError
+from pipeline.files import digest, digest_files, read_json, replacing_directory, write_json, write_parquet
+from pipeline.learners import Learner, count, make_learner
+from pipeline.params import LearnerSections, Params
+from pipeline.programs import family_from, make_family
+from pipeline.programs.tables import read_split
+from pipeline.training import batches, checkpoint, machine
+from pipeline.training.loop import Hooks, Row, Trainer
+
+CODE = ("params.py", "files.py", "programs", "templates", "graph", "learners", "training")
+
+
+@dataclass(frozen=True)
+class RunId:
+    """Names one run of the grid."""
+
+    family: str
+    learner: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.family}/{self.learner}/{self.seed}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run reads and writes, below the working directory by default."""
+
+    root: Path = Path()
+
+    def splits(self, family: str) -> Path:
+        return self.root / "data" / "splits" / family
+
+    def template(self, family: str) -> Path:
+        return self.root / "data" / "graphs" / family / "template.json"
+
+    def run(self, run: RunId) -> Path:
+        return self.root / "data" / "runs" / str(run)
+
+    def scratch(self, key: str) -> Path:
+        return self.root / ".scratch" / key
+
+    def log(self, run: RunId) -> Path:
+        return self.root / "logs" / f"{str(run).replace('/', '-')}.json"
+
+
+def configuration(params: Params, run: RunId, places: Places) -> dict[str, Any]:
+    """Everything that determines a run's outputs but for code and machine."""
+    return {
+        "family": run.family,
+        "learner": run.learner,
+        "seed": run.seed,
+        "settings": params.learner(run.family, run.learner).model_dump(mode="json"),
+        "training": getattr(params.training, run.family).model_dump(mode="json"),
+        "program": getattr(params.programs, run.family).model_dump(mode="json"),
+        "template": read_json(places.template(run.family)),
+        "data": digest_files([places.splits(run.family) / f"{split}.parquet" for split in ("train", "val")]),
+    }
+
+
+def train(
+    params: Params,
+    run: RunId,
+    hooks: Hooks | None = None,
+    places: Places | None = None,
+) -> None:
+    """Train one run and write its directory: weights, history, configuration.
+
+    Raises `UserError` for wrong inputs and `Interrupted` when stopped early (a checkpoint is kept).
+    """
+    places, started = places or Places(), time.monotonic()
+    device = machine.prepare()
+    config = configuration(params, run, places)
+    scratch = places.scratch(scratch_key(config, device))
+    with checkpoint.locked(scratch):
+        trainer = _trainer(params, run, places, scratch, device)
+        resumed = trainer.progress.step
+        trainer.run(str(run), hooks or Hooks())
+        config["parameters"] = count(trainer.learner)
+        _write(places.run(run), config, trainer)
+        steps = trainer.progress.step - resumed
+        seconds = round(time.monotonic() - started, 2)
+        write_json(places.log(run), {**machine.facts(device), "seconds": seconds, "steps": steps, "resumed": resumed})
+        trainer.finish()
+
+
+def scratch_key(config: dict[str, Any], device: torch.device) -> str:
+    """Digest of all that determines the bits of a run: settings, data, code, library, device, threads."""
+    package = Path(__file__).parents[1]
+    sources = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
+    sources += [package / name for name in CODE if name.endswith(".py")]
+    return digest([config, digest_files(sources), torch.__version__, device.type, torch.get_num_threads()])
+
+
+def _trainer(params: Params, run: RunId, places: Places, scratch: Path, device: torch.device) -> Trainer:
+    family = make_family(params, run.family)
+    section = params.learner(run.family, run.learner)
+    path = places.template(run.family)
+    template = templates.from_spec(read_json(path), str(path))
+    learner = seeded_learner(run.learner, family, template, section, run.seed).to(device)
+    train_split, val_split = (read_split(places.splits(run.family), family, s).to(device) for s in ("train", "val"))
+    training = getattr(params.training, run.family)
+    return Trainer(learner, section, training, run.seed, train_split, val_split, scratch)
+
+
+def seeded_learner(name: str, family: Any, template: templates.Template, section: Any, seed: int) -> Learner:
+    """A learner whose initial parameters depend on the seed alone, and disturb no other generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(batches.torch_generator(seed, batches.INITIAL_PARAMETERS).initial_seed())
+        return make_learner(name, family, template, section)
+
+
+def _write(directory: Path, config: dict[str, Any], trainer: Trainer) -> None:
+    progress = trainer.progress
+    config = config | {
+        "selected": {"step": progress.best_step, "val_accuracy": progress.best_accuracy, "val_loss": progress.best_loss},
+        "diverged": progress.diverged,
+    }
+    with replacing_directory(directory) as temporary:
+        for name, state in (("weights", trainer.best), ("last", trainer.last)):
+            save_file({key: value.cpu() for key, value in state.items()}, temporary / f"{name}.safetensors")
+        write_parquet(temporary / "history.parquet", history_table(progress.history))
+        write_json(temporary / "config.json", config)
+
+
+def history_table(history: list[Row]) -> pa.Table:
+    """The history as a table: a row an evaluation, the columns of the first row first."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    values = {name: pa.array([row.get(name) for row in history], pa.float64()) for name in columns}
+    values["step"] = values["step"].cast(pa.int64())
+    return pa.table(values)
+
+
+def load_run(directory: Path) -> tuple[Learner, dict[str, Any]]:
+    """The trained learner (val-selected weights, on the CPU) and its configuration, from what `train` wrote.
+
+    Raises `UserError` if a file is missing, damaged, or belongs to another configuration.
+    """
+    config = read_json(directory / "config.json")
+    try:
+        family = family_from(config["family"], config["program"])
+        template = templates.from_spec(config["template"], str(directory / "config.json"))
+        section = LearnerSections.model_fields[config["learner"]].annotation.model_validate(config["settings"])
+        learner = make_learner(config["learner"], family, template, section)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{directory}/config.json is not the configuration of a run ({error})") from None
+    path = directory / "weights.safetensors"
+    try:
+        learner.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (SafetensorError, RuntimeError) as error:
+        line = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path} does not hold this run's weights ({line}); delete {directory} and run `dvc repro`") from None
+    return learner, config
