@@ -190,11 +190,17 @@ class DirectTransformer(LearnerSection):
     n_heads: Positive
 
 
-class MetaMlp(HiddenSection):
+class MetaSection(HiddenSection):
+    """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's."""
+
+    spread: Annotated[float, Field(gt=0)]
+
+
+class MetaMlp(MetaSection):
     """θ = f_MLP(U), a flat vector (§4.3)."""
 
 
-class GroupTied(HiddenSection):
+class GroupTied(MetaSection):
     """What the group-tied learners share.
 
     `fourier`: sine/cosine pairs in the code of an axis without order (neurons, heads);

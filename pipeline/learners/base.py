@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from pipeline.programs import Family
 from pipeline.templates import Template, Theta
 
-# With θ₀ the decoded part starts small beside it (docs/findings.md).
-DECODED_SHARE = 0.1
-
 Program = Callable[[Tensor, Tensor], Tensor]
 """(x [K, n, l], y [K, n, m]) → outputs [K, n, m] or logits [K, n, m, v]."""
 
@@ -40,7 +37,14 @@ class Learner(nn.Module):
 
 
 class MetaLearner(Learner):
-    """Writes all weights of the template from the intent, then runs it (§4, F(u, x) = m_{S, M(u)}(x))."""
+    """Writes all weights of the template from the intent, then runs it (§4, F(u, x) = m_{S, M(u)}(x)).
+
+    `spread`: of the decoded initial θ, as a share of its usual initialisation's (see `calibrate`).
+    """
+
+    def __init__(self, family: Family, template: Template, spread: float) -> None:
+        super().__init__(family, template)
+        self.spread = spread
 
     @abstractmethod
     def slots(self, u: Tensor) -> Tensor:
@@ -60,18 +64,17 @@ class MetaLearner(Learner):
 
     @torch.no_grad()
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
-        """Give every tensor of the initial θ mean 0 and the spread of its usual initialisation.
+        """Give every tensor of the initial θ mean 0 and `spread` times the spread of its usual initialisation.
 
         Measured once on the train intents, then the last layer's rows of each tensor are rescaled.
-        With a buffer `theta0` the decoded part gets a tenth of that spread, and θ₀ is drawn.
+        A buffer `theta0`, where there is one, is drawn from the usual initialisation and added.
         """
         theta0 = getattr(self, "theta0", None)
         if theta0 is not None:
             theta0.zero_()
         pieces = self.slots(u).split([tensor.n_slots for tensor in self.template.tensors], -1)
-        share = 1.0 if theta0 is None else DECODED_SHARE
         for tensor, piece, (head, rows) in zip(self.template.tensors, pieces, self.heads(), strict=True):
-            scale = share * tensor.std / piece.std().clamp_min(1e-8)
+            scale = self.spread * tensor.std / piece.std().clamp_min(1e-8)
             head.weight[rows] *= scale
             head.bias[rows] = (head.bias[rows] - piece.mean()) * scale
         if theta0 is not None:

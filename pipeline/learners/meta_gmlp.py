@@ -20,7 +20,7 @@ class MetaGmlp(MetaLearner):
     theta0: Tensor
 
     def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
-        super().__init__(family, template)
+        super().__init__(family, template, settings.spread)
         self.groups = nn.ModuleList(
             SlotMlp(
                 d_u,

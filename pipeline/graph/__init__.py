@@ -1,0 +1,6 @@
+"""Neural graphs: built from a template; blocks; nodes and edges; symmetries; drawing."""
+
+from pipeline.graph.build import from_template
+from pipeline.graph.neural_graph import EdgeBlock, Link, NeuralGraph, NodeGroup
+
+__all__ = ["EdgeBlock", "Link", "NeuralGraph", "NodeGroup", "from_template"]
