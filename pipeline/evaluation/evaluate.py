@@ -17,6 +17,11 @@ from pipeline.training.run import load_run
 COLUMNS = ["seed", "split", "intent", "kind", "examples", "solved", "loss"]
 
 
+def configuration_digest(config: dict[str, Any]) -> str:
+    """Digest of what determines a run's outputs: its configuration without what training found."""
+    return digest({key: value for key, value in config.items() if key not in ("selected", "parameters", "diverged")})
+
+
 def evaluate_run(directory: Path, splits: Path, device: torch.device) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Measure one run on all splits.
 
@@ -41,7 +46,7 @@ def evaluate_run(directory: Path, splits: Path, device: torch.device) -> tuple[p
             rows.append([config["seed"], name, str(intent), intent.kind, n, solved, loss])
     run = {
         "seed": config["seed"],
-        "configuration": digest({k: v for k, v in config.items() if k not in ("selected", "parameters", "diverged")}),
+        "configuration": configuration_digest(config),
         **{key: config[key] for key in ("settings", "training", "parameters", "selected", "diverged")},
     }
     return pd.DataFrame(rows, columns=COLUMNS), run

@@ -22,7 +22,7 @@ from pipeline.programs.tables import read_split
 from pipeline.training import batches, checkpoint, machine
 from pipeline.training.loop import Hooks, Row, Trainer
 
-CODE = ("params.py", "files.py", "programs", "templates", "graph", "learners", "training")
+CODE = ("files.py", "programs", "templates", "graph", "learners", "training")
 
 
 @dataclass(frozen=True)

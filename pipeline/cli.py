@@ -1,0 +1,187 @@
+"""The command `neurop`: programs from intents, and what there is to know about settings and runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline import params
+from pipeline.errors import EXIT_USER_ERROR, UserError, run_main
+
+NOT_ALL_RIGHT = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; see `{self.prog} --help`", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def synthesize(args: argparse.Namespace) -> None:
+    from pipeline.synthesis import choose_run
+    from pipeline.synthesis import synthesize as write
+    from pipeline.training.run import Places
+
+    places = Places()
+    run = choose_run(params.load(), args.family, args.learner, args.seed, places)
+    program = write(places.run(run), args.intent)
+    output = args.output or Path(f"{args.family}-{program.intent}.safetensors")
+    program.save(output)
+    print(f"{output}: {args.family} {program.intent}, {program.template.n_slots} weights written by {run}")
+
+
+def run(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from pipeline.synthesis import load_program
+
+    program = load_program(args.file)
+    x = program.family.parse_input(program.intent, args.input)
+    answer = program.answers(np.asarray(x)[None])[0]
+    print("".join(map(str, answer)) if len(answer) > 1 else answer[0])
+
+
+def verify(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from pipeline.synthesis import load_program
+
+    program = load_program(args.file)
+    solved, checked, exhaustive = program.verify(np.random.default_rng(args.seed))
+    what = "all inputs there are" if exhaustive else f"fresh random inputs (seed {args.seed})"
+    verdict = "verified" if solved == checked else "not verified"
+    print(f"{verdict}: {solved} of {checked} right ({solved / checked:.4f}), {what} of {program.family.name} {program.intent}")
+    return 0 if solved == checked else NOT_ALL_RIGHT
+
+
+def graph(args: argparse.Namespace) -> None:
+    from pipeline.files import write_text
+    from pipeline.graph import from_template
+    from pipeline.graph.draw import draw
+    from pipeline.graph.views import tables
+    from pipeline.templates import make_template
+
+    template = make_template(params.load(), args.family)
+    neural = from_template(template)
+    output = args.output or Path(f"{args.family}.svg")
+    write_text(output, draw(neural, tables(neural, template), f"Neural graph of the {args.family} template"))
+    print(f"{output}: {neural.n_nodes} nodes, {neural.n_weight_edges} weight edges, {template.n_slots} slots")
+
+
+def explain(args: argparse.Namespace) -> None:
+    from pipeline.explain import setting
+
+    params.load()
+    found = setting(args.name)
+    print(f"{args.name} = {found['value']}")
+    print(f"  {found['meaning']}")
+    if found["comment"]:
+        print(f"  {found['comment']}")
+    own, behind = found["stages"], found["downstream"]
+    print(f"  a change reruns {len(own)} stages: {_few(own)}" if own else "  no stage depends on its value; it shapes the grid")
+    if behind:
+        print(f"  and, where their inputs change, {len(behind)} behind them: {_few(behind)}")
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(names[:6])
+    return shown + (f", … ({len(names) - 6} more)" if len(names) > 6 else "")
+
+
+def status(args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.explain import stages
+
+    params.load()
+    rows = stages()
+    table = Table("stage", "state", "why")
+    for name, state, why in rows:
+        if args.all or state != "fresh":
+            table.add_row(name, state, why)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if table.row_count:
+        console.print(table)
+    counts = {state: sum(row[1] == state for row in rows) for state in ("fresh", "stale", "missing")}
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+def report(args: argparse.Namespace) -> int:
+    from pipeline.report import check, write
+
+    settings = params.load()
+    if args.check:
+        return check(settings)
+    write(settings, "current")
+    return 0
+
+
+def publish(args: argparse.Namespace) -> None:
+    from pipeline.tracking import publish as complete
+
+    complete(params.load(), Path())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = Parser(prog="neurop", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    def command(name: str, action: Callable[[argparse.Namespace], int | None], about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about)
+        made.set_defaults(action=action)
+        return made
+
+    made = command("synthesize", synthesize, "write the program of an intent with a trained meta-learner")
+    made.add_argument("family", choices=params.FAMILIES)
+    made.add_argument("intent", help="addmod: p; sumfirst: n; arc1d: fill, flip, hollow, move_right:D, recolor_bar:C")
+    made.add_argument("-o", "--output", type=Path, help="file to write (default: FAMILY-INTENT.safetensors)")
+    made.add_argument("--learner", help="default: the meta-learner with the best val accuracy")
+    made.add_argument("--seed", type=int, help="default: the seed with the best val accuracy")
+
+    made = command("run", run, "run a program on one input")
+    made.add_argument("file", type=Path)
+    made.add_argument("input", nargs="+", help="addmod: a b; sumfirst: ten integers; arc1d: a row of digits")
+
+    made = command("verify", verify, "check a program: every input where that is possible, else fresh ones")
+    made.add_argument("file", type=Path)
+    made.add_argument("--seed", type=int, default=0, help="of the fresh inputs")
+
+    made = command("graph", graph, "draw the neural graph of a family's template")
+    made.add_argument("family", choices=params.FAMILIES)
+    made.add_argument("-o", "--output", type=Path, help="file to write (default: FAMILY.svg)")
+
+    made = command("params", explain, "explain a setting and what reruns when it changes")
+    made.add_argument("name", help="dotted, such as learners.addmod.meta_mlp.learning_rate")
+
+    made = command("status", status, "which runs exist, which are stale, and why")
+    made.add_argument("--all", action="store_true", help="list fresh stages too")
+
+    made = command("report", report, "make reports/ from the evaluations")
+    made.add_argument("--check", action="store_true", help="regenerate and compare every byte, writing nothing")
+
+    command("publish", publish, "complete the MLflow record from the outputs")
+    return top
+
+
+def main(argv: list[str]) -> int | None:
+    """Run one command; returns its exit code."""
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    args = parser().parse_args(argv)
+    code: int | None = args.action(args)
+    return code
+
+
+def script() -> None:
+    """Entry point of the installed command."""
+    run_main(main)
+
+
+__all__ = ["UserError", "main", "script"]

@@ -1,0 +1,130 @@
+"""A synthesised program: one safetensors file with weights, template and intent, which runs on its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.evaluation.evaluate import configuration_digest
+from pipeline.files import read_json, replacing
+from pipeline.learners import MetaLearner
+from pipeline.params import LEARNERS, Params
+from pipeline.programs import Family, Intent, family_from
+from pipeline.templates import Template, Theta, Transformer, from_spec
+from pipeline.training.run import Places, RunId, load_run
+
+# Inputs spaces up to this size are checked whole; of larger ones this many fresh examples are drawn.
+EXHAUSTIVE = 200_000
+FRESH = 10_000
+AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class NeuralProgram:
+    """A template with the weights of one intent: θ has K = 1. `source` says which run wrote it."""
+
+    family: Family
+    intent: Intent
+    template: Template
+    theta: Theta
+    source: dict[str, Any]
+
+    def answers(self, x: np.ndarray) -> np.ndarray:
+        """Answers [n, m] to inputs x [n, l]; sequences are decoded greedily."""
+        return np.concatenate([self._answers(torch.from_numpy(part)) for part in _parts(x)])
+
+    @torch.no_grad()
+    def _answers(self, x: Tensor) -> np.ndarray:
+        if isinstance(self.template, Transformer):
+            answers = self.template.decode(self.theta, x[None])
+        else:
+            nothing = torch.zeros(1, len(x), self.family.output_length)
+            answers = self.family.answer(self.template.forward(self.theta, self.family.template_input(x[None], nothing)))
+        return answers[0].numpy()
+
+    def verify(self, rng: np.random.Generator) -> tuple[int, int, bool]:
+        """Solved examples, examples checked, and whether those are all the inputs there are."""
+        space = self.family.space(self.intent)
+        exhaustive = space <= EXHAUSTIVE
+        x = self.family.decode(self.intent, np.arange(space)) if exhaustive else self.family.sample(rng, self.intent, FRESH)
+        right = (self.answers(x) == self.family.rule(self.intent, x)).all(1)
+        return int(right.sum()), len(x), exhaustive
+
+    def save(self, path: Path) -> None:
+        """Write the program as one file, whole or not at all."""
+        about = {
+            "family": self.family.name,
+            "program": self.family.settings.model_dump(mode="json"),
+            "intent": [self.intent.kind, self.intent.parameter],
+            "template": self.template.spec(),
+            "source": self.source,
+        }
+        with replacing(path) as temporary:
+            tensors = {name: value[0].contiguous() for name, value in self.theta.items()}
+            save_file(tensors, temporary, {"neurop": json.dumps(about, sort_keys=True)})
+
+
+def _parts(x: np.ndarray) -> Iterator[np.ndarray]:
+    return (x[start : start + AT_ONCE] for start in range(0, len(x), AT_ONCE))
+
+
+def load_program(path: Path) -> NeuralProgram:
+    """Read a program file. Raises `UserError` if it is missing, damaged, or not one."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["neurop"])
+            theta = {name: file.get_tensor(name)[None].float() for name in file.keys()}  # noqa: SIM118
+        family = family_from(about["family"], about["program"])
+        kind, parameter = about["intent"]
+        template = from_spec(about["template"], str(path))
+        intent, source = Intent(str(kind), int(parameter)), dict(about["source"])
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; write one with `neurop synthesize`") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise UserError(f"{path} is not a program written by `neurop synthesize` ({line})") from None
+    template.check(theta, str(path))
+    return NeuralProgram(family, intent, template, theta, source)
+
+
+def synthesize(directory: Path, intent_text: str) -> NeuralProgram:
+    """The program that a trained run writes for an intent. Raises `UserError` for a direct baseline."""
+    learner, config = load_run(directory)
+    if not isinstance(learner, MetaLearner):
+        raise UserError(f"{config['learner']} is a direct baseline and writes no weights; name a meta-learner")
+    intent = learner.family.parse(intent_text)
+    with torch.no_grad():
+        theta = learner.generate(torch.from_numpy(learner.family.codes((intent,))))
+    source = {key: config[key] for key in ("learner", "seed")} | {"configuration": configuration_digest(config)}
+    return NeuralProgram(learner.family, intent, learner.template, theta, source)
+
+
+def choose_run(params: Params, family: str, learner: str | None, seed: int | None, places: Places) -> RunId:
+    """The trained run with the best val accuracy (then loss) among those asked for. Never reads ood.
+
+    Raises `UserError` if none of them is trained.
+    """
+    learners = [learner] if learner else [name for name in params.grid.learners if name.startswith("meta_")]
+    if learner and learner not in LEARNERS:
+        raise UserError(f"there is no learner '{learner}'; there are {', '.join(LEARNERS)}")
+    seeds = params.grid.seeds if seed is None else (seed,)
+    found = []
+    for run in (RunId(family, name, s) for name in learners for s in seeds):
+        path = places.run(run) / "config.json"
+        if path.exists():
+            selected = read_json(path)["selected"]
+            found.append((-selected["val_accuracy"], selected["val_loss"], str(run), run))
+    if not found:
+        asked = f"{family}/{learner or 'any meta-learner'}/{'any seed' if seed is None else seed}"
+        raise UserError(f"no trained run of {asked} is here; run `dvc repro` first")
+    return min(found)[-1]
