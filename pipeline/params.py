@@ -289,6 +289,8 @@ def read_yaml(path: Path | str) -> Any:
         return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; copy profiles/laptop.yaml to it") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: it is not UTF-8 text ({error.reason})") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
