@@ -1,0 +1,181 @@
+"""Settings: every wrong one is refused in one line that names it; the shipped profiles load."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import UserError
+from pipeline.params import FAMILIES, LEARNERS, Addmod, Params, load, read_yaml
+from tests.helpers import ABSENT, ROOT, changed, tiny, tiny_values, write_params
+
+WRONG = {
+    "unknown section": ({"colour": 1}, "colour: is not a known setting"),
+    "unknown key": ({"training.addmod.stepz": 3}, "training.addmod.stepz: is not a known setting"),
+    "missing section": ({"templates": ABSENT}, "templates: is missing"),
+    "missing key": ({"programs.arc1d.length": ABSENT}, "programs.arc1d.length: is missing"),
+    "a word for a number": ({"training.addmod.steps": "many"}, "training.addmod.steps: .*'many'"),
+    "a fraction for a count": ({"training.arc1d.batch": 2.5}, "training.arc1d.batch: .*2.5"),
+    "a number for a list": ({"grid.seeds": 3}, "grid.seeds: .*3"),
+    "a list for a section": ({"evaluation": [1]}, "evaluation: .*\\[1\\]"),
+    "nothing for a section": ({"programs.sumfirst": None}, "programs.sumfirst: .*None"),
+    "zero steps": ({"training.addmod.steps": 0}, "training.addmod.steps: .*0"),
+    "negative seed": ({"grid.seeds": [0, -1]}, "grid.seeds.1: .*-1"),
+    "no seeds": ({"grid.seeds": []}, "grid.seeds: "),
+    "duplicate seeds": ({"grid.seeds": [4, 2, 4]}, "grid.seeds: holds 4 more than once"),
+    "duplicate learners": ({"grid.learners": ["meta_mlp", "meta_mlp"]}, "grid.learners: holds meta_mlp more"),
+    "unknown learner": ({"grid.learners": ["meta_magic"]}, "grid.learners.0: .*meta_magic"),
+    "unknown family": ({"grid.families": ["submod"]}, "grid.families.0: .*submod"),
+    "confidence of one": ({"evaluation.confidence": 1.0}, "evaluation.confidence: .*1.0"),
+    "negative rate": ({"learners.addmod.meta_mlp.learning_rate": -1}, "learners.addmod.meta_mlp.learning_rate: "),
+    "rate is not a number": (
+        {"learners.addmod.meta_mlp.learning_rate": float("nan")},
+        "learners.addmod.meta_mlp.learning_rate: .*nan",
+    ),
+    "unknown activation": (
+        {"learners.arc1d.meta_mlp.activation": "step"},
+        "learners.arc1d.meta_mlp.activation: .*step",
+    ),
+    "no hidden layer": ({"learners.arc1d.meta_mlp.hidden": []}, "learners.arc1d.meta_mlp.hidden: "),
+    "heads that do not fit": (
+        {"templates.addmod.n_heads": 3},
+        "templates.addmod: d_model = 8 is not a multiple of n_heads = 3",
+    ),
+    "unknown schedule": ({"training.addmod.schedule": "linear"}, "training.addmod.schedule: .*linear"),
+    "n longer than the list": ({"programs.sumfirst.ood_n": [9]}, "programs.sumfirst: n = 9 is longer than the list"),
+    "n in two splits": ({"programs.sumfirst.val_n": [2]}, "programs.sumfirst: holds 2 more than once"),
+    "empty range": ({"programs.sumfirst.low": 2}, "programs.sumfirst: low = 2 must be below high = 2"),
+    "composite": (
+        {"programs.addmod.primes": [3, 5, 7, 9, 11]},
+        "programs.addmod: primes holds 9, which is not a prime",
+    ),
+    "one is no prime": ({"programs.addmod.primes": [1, 3, 5, 7, 11]}, "programs.addmod: primes holds 1, which is not"),
+    "prime twice": ({"programs.addmod.primes": [3, 5, 7, 11, 3]}, "programs.addmod: holds 3 more than once"),
+    "stray ood prime": (
+        {"programs.addmod.ood_primes": [17]},
+        "programs.addmod: ood_primes holds 17, which is not one of",
+    ),
+    "stray val prime": (
+        {"programs.addmod.val_primes": [17]},
+        "programs.addmod: val_primes holds 17, which is not one of",
+    ),
+    "strict splits that meet": (
+        {"programs.addmod.split": "strict", "programs.addmod.val_primes": [3, 5]},
+        "programs.addmod: 5 is in val_primes and in ood_primes",
+    ),
+    "every prime held out": (
+        {"programs.addmod.ood_primes": [3, 5, 7, 11, 13], "programs.addmod.val_primes": [3]},
+        "programs.addmod: ",
+    ),
+    "every prime held out, strict": (
+        {
+            "programs.addmod.split": "strict",
+            "programs.addmod.ood_primes": [3, 5],
+            "programs.addmod.val_primes": [7, 11, 13],
+        },
+        "programs.addmod: every prime is held out",
+    ),
+    "stray parameter": ({"programs.arc1d.held_out": [7]}, "programs.arc1d: held_out holds 7, which is not one of"),
+    "all parameters held out": ({"programs.arc1d.held_out": [1, 2, 3]}, "programs.arc1d: every parameter is held out"),
+    "ten is no colour": ({"programs.arc1d.parameters": [2, 10]}, "programs.arc1d.parameters.1: .*10"),
+    "move longer than the row": (
+        {"programs.arc1d.length": 4, "programs.arc1d.parameters": [2, 4]},
+        "programs.arc1d: a move by 4 does not fit rows of length 4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_setting_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = tmp_path / "params.yaml"
+    write_params(path, changed(tiny_values(), changes))
+    with pytest.raises(UserError) as error:
+        load(path)
+    assert re.search(re.escape(f"{path}: ") + message, str(error.value))
+    assert "\n" not in str(error.value)
+
+
+def test_the_rest_of_several_findings_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    write_params(path, changed(tiny_values(), {"training.addmod.steps": 0, "training.arc1d.steps": 0, "x": 1}))
+    with pytest.raises(UserError, match=r"training.addmod.steps: .*\(and 2 more\)$"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid:\n  seeds: [1, 2\nevaluation: 3\n", "line 3 is not valid YAML"),
+        ("grid:\n\tseeds: 1\n", "line 2 is not valid YAML"),
+        ("grid: 1\ngrid: 2\n", "line 2 is not valid YAML: .*duplicate key"),
+        ("", "holds no settings"),
+        ("- grid\n", "holds no settings"),
+        ("just words\n", "holds no settings"),
+    ],
+)
+def test_what_is_not_yaml_settings_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent.yaml is missing; copy profiles/laptop.yaml"):
+        load(tmp_path / "absent.yaml")
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xff\xfe\x00grid")
+    with pytest.raises(UserError, match=r"params.yaml is not valid YAML"):
+        load(path)
+
+
+SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_settings_load(path: Path) -> None:
+    settings = load(path)
+    for family in FAMILIES:
+        for learner in LEARNERS:
+            assert settings.learner(family, learner).learning_rate > 0
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("a: 1e-3\nb: 010\nc: yes\nd: 12:30:45\ne: [1, 2.5]\n")
+    values = read_yaml(path)
+    assert values == {"a": 0.001, "b": 10, "c": "yes", "d": "12:30:45", "e": [1, 2.5]}
+    assert isinstance(values["a"], float)
+
+
+def test_settings_are_frozen(params: Params) -> None:
+    for section, name in [(params, "grid"), (params.grid, "seeds"), (params.learner("addmod", "meta_mlp"), "hidden")]:
+        with pytest.raises(pydantic.ValidationError, match="frozen"):
+            setattr(section, name, None)
+    assert isinstance(params.grid.seeds, tuple)
+
+
+def test_settings_survive_their_own_json(params: Params) -> None:
+    assert Params.model_validate(params.model_dump(mode="json")) == params
+
+
+ADDMOD = tiny().programs.addmod.model_dump()
+
+
+@given(st.integers(2, 300))
+def test_primes_are_told_from_composites(p: int) -> None:
+    sieve = [n for n in range(2, 301) if all(n % q for q in range(2, n))]
+    values = ADDMOD | {"primes": [p, 307, 311], "ood_primes": [307], "val_primes": [311]}
+    if p in sieve:
+        assert Addmod.model_validate(values).primes[0] == p
+    else:
+        with pytest.raises(pydantic.ValidationError, match=f"holds {p}, which is not a prime"):
+            Addmod.model_validate(values)
