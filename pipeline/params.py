@@ -16,6 +16,9 @@ LEARNERS = ("direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_g
 Family = Literal["sumfirst", "addmod", "arc1d"]
 Learner = Literal["direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx"]
 
+# Examples are stored as 16-bit integers.
+LARGEST = 2**15 - 1
+
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -66,6 +69,10 @@ class Sumfirst(Section):
             raise ValueError(f"n = {max(ns)} is longer than the list (length {self.length})")
         if self.low >= self.high:
             raise ValueError(f"low = {self.low} must be below high = {self.high}")
+        if self.length * max(-self.low, self.high) > LARGEST:
+            raise ValueError(f"sums beyond ±{LARGEST} do not fit the files; take a narrower low … high")
+        if (self.high - self.low + 1) ** self.length >= 2**63:
+            raise ValueError("there are too many lists to number; lower length or take a narrower low … high")
         return self
 
 
@@ -74,7 +81,7 @@ class Addmod(Section):
 
     seed: Count
     split: Literal["paper", "strict"]
-    primes: Annotated[tuple[Positive, ...], Field(min_length=2)]
+    primes: Annotated[tuple[Annotated[int, Field(gt=0, le=LARGEST)], ...], Field(min_length=2)]
     ood_primes: Annotated[tuple[Positive, ...], Field(min_length=1)]
     val_primes: Annotated[tuple[Positive, ...], Field(min_length=1)]
     test: Positive

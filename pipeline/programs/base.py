@@ -157,9 +157,9 @@ def share(total: int, weights: list[int]) -> list[int]:
 def whole_numbers(words: list[str], count: int, what: str) -> np.ndarray:
     """`count` integers from command-line words. Raises `UserError` saying `what` was expected."""
     try:
-        values = [int(word) for word in words]
-    except ValueError:
-        values = []
+        values = np.array([int(word) for word in words], dtype=np.int64)
+    except (ValueError, OverflowError):
+        values = np.array([], dtype=np.int64)
     if len(values) != count:
         raise UserError(f"expected {what}, got '{' '.join(words)}'")
-    return np.array(values, dtype=np.int64)
+    return values

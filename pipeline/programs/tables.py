@@ -55,7 +55,8 @@ def read_split(directory: Path, family: Family, split: str) -> Split:
     intents = family.intents(split)
     place = {str(intent): k for k, intent in enumerate(intents)}
     column = table["intent"].combine_chunks()
-    known = [place.get(name) for name in column.dictionary.to_pylist()]
+    named = pa.types.is_dictionary(column.type)
+    known = [place.get(name) for name in column.dictionary.to_pylist()] if named else [None]
     x, y = _matrix(table["x"], family.input_length), _matrix(table["y"], family.output_length)
     if None in known or x is None or y is None:
         raise UserError(f"{path} was made with other settings; run `dvc repro generate@{family.name}`")
