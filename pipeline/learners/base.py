@@ -74,7 +74,8 @@ class MetaLearner(Learner):
             theta0.zero_()
         pieces = self.slots(u).split([tensor.n_slots for tensor in self.template.tensors], -1)
         for tensor, piece, (head, rows) in zip(self.template.tensors, pieces, self.heads(), strict=True):
-            scale = self.spread * tensor.std / piece.std().clamp_min(1e-8)
+            # One number (one slot, one intent) has no spread: only its mean is set.
+            scale = self.spread * tensor.std / piece.std().clamp_min(1e-8) if piece.numel() > 1 else 1.0
             head.weight[rows] *= scale
             head.bias[rows] = (head.bias[rows] - piece.mean()) * scale
         if theta0 is not None:
