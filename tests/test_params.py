@@ -51,6 +51,9 @@ WRONG = {
     "n longer than the list": ({"programs.sumfirst.ood_n": [9]}, "programs.sumfirst: n = 9 is longer than the list"),
     "n in two splits": ({"programs.sumfirst.val_n": [2]}, "programs.sumfirst: holds 2 more than once"),
     "empty range": ({"programs.sumfirst.low": 2}, "programs.sumfirst: low = 2 must be below high = 2"),
+    "sums that do not fit the files": ({"programs.sumfirst.low": -7000}, "programs.sumfirst: sums beyond ±32767"),
+    "more lists than numbers": ({"programs.sumfirst.length": 28}, "programs.sumfirst: there are too many lists"),
+    "prime that does not fit the files": ({"programs.addmod.primes": [3, 32771]}, "programs.addmod.primes.1: .*32767"),
     "composite": (
         {"programs.addmod.primes": [3, 5, 7, 9, 11]},
         "programs.addmod: primes holds 9, which is not a prime",
