@@ -73,8 +73,8 @@ def tiny_values() -> dict[str, Any]:
     values["evaluation"]["bootstrap"] = 100
     for family in values["programs"]:
         values["programs"][family] |= PROGRAMS[family]
-        values["templates"][family] = TEMPLATES[family]
-        values["training"][family] = dict(TRAINING)
+        values["templates"][family] |= TEMPLATES[family]
+        values["training"][family] |= TRAINING
         for name, section in values["learners"][family].items():
             known = {key: value for key, value in LEARNER.items() if key in section}
             values["learners"][family][name] = {**section, **known}
