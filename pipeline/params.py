@@ -12,9 +12,9 @@ from ruamel.yaml.error import YAMLError
 from pipeline.errors import UserError
 
 FAMILIES = ("sumfirst", "addmod", "arc1d")
-LEARNERS = ("direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx")
+LEARNERS = ("direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx", "meta_gnn")
 Family = Literal["sumfirst", "addmod", "arc1d"]
-Learner = Literal["direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx"]
+Learner = Literal["direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx", "meta_gnn"]
 
 # Examples are stored as 16-bit integers.
 LARGEST = 2**15 - 1
@@ -185,6 +185,12 @@ class HiddenSection(LearnerSection):
     hidden: Widths
 
 
+class MetaSection(LearnerSection):
+    """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's."""
+
+    spread: Annotated[float, Field(gt=0)]
+
+
 class DirectMlp(HiddenSection):
     """(intent, x) → y by an MLP."""
 
@@ -197,13 +203,7 @@ class DirectTransformer(LearnerSection):
     n_heads: Positive
 
 
-class MetaSection(HiddenSection):
-    """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's."""
-
-    spread: Annotated[float, Field(gt=0)]
-
-
-class MetaMlp(MetaSection):
+class MetaMlp(MetaSection, HiddenSection):
     """θ = f_MLP(U), a flat vector (§4.3)."""
 
 
@@ -220,15 +220,38 @@ class GroupTied(MetaSection):
     theta0: bool
 
 
-class MetaGmlpMx(GroupTied):
+class MetaGmlpMx(GroupTied, HiddenSection):
     """A group-tied MLP writes each slot from the intent and the slot's code (App. D.2)."""
 
 
-class MetaGmlp(GroupTied):
+class MetaGmlp(GroupTied, HiddenSection):
     """As meta_gmlp_mx with `slot_width` numbers a slot, then a global mixer over all slots (§4.3)."""
 
     slot_width: Positive
     mixer: Positive
+
+
+class MetaGnn(GroupTied):
+    """Message passing on the template's neural graph (§4.3). `d_h`, `rounds`: d_h and k of App. C.4.
+
+    intent_rank: 0 lets the intent enter every encoder (the paper's way); R > 0 passes messages once
+    without it and mixes R + 1 decoded coefficients per slot by a small network of the intent.
+    init_mode: all (a learned code per slot) | per_group (an encoder per group) | global (one encoder).
+    residual, pairing: whether residual, and align_one2one and pass_thru edges, carry messages.
+    """
+
+    d_h: Positive
+    rounds: Positive
+    width: Positive
+    intent_rank: Count
+    intent_hidden: Widths
+    init_mode: Literal["all", "per_group", "global"]
+    aggregation: Literal["attn", "avg", "sum"]
+    use_norm: bool
+    bidirectional: bool
+    rev_edge_mode: Literal["shared", "separate"]
+    residual: bool
+    pairing: bool
 
 
 class LearnerSections(Section):
@@ -239,6 +262,7 @@ class LearnerSections(Section):
     meta_mlp: MetaMlp
     meta_gmlp: MetaGmlp
     meta_gmlp_mx: MetaGmlpMx
+    meta_gnn: MetaGnn
 
 
 class Learners(Section):
@@ -250,11 +274,16 @@ class Learners(Section):
 
 
 class TrainingSection(Section):
-    """The training protocol of one family: Adam, `batch` examples a step shared by the step's intents."""
+    """The training protocol of one family: Adam, `batch` examples a step shared by the step's intents.
+
+    `select_from`: share of the steps before which no weights are kept as best. Where val stays near
+    chance, an untrained network may beat the trained one on it by luck.
+    """
 
     steps: Positive
     batch: Positive
     meta_batch: Positive | None
+    select_from: Annotated[float, Field(ge=0, le=1)]
     schedule: Literal["constant", "cosine"]
     warmup: Count
     eval_every: Positive

@@ -17,12 +17,12 @@ def from_template(template: Template) -> NeuralGraph:
 
 def _mlp(template: Mlp) -> NeuralGraph:
     last = len(template.sizes) - 1
-    names = ["input", *(f"hidden_{i}" for i in range(1, last)), "output"]
+    axes = [template.tensors[0].axes[0], *(tensor.axes[1] for tensor in template.tensors[::2])]
     groups = tuple(
-        NodeGroup(name, (size,), fixed=i in (0, last), bias=f"b_{i - 1}" if i else None)
-        for i, (name, size) in enumerate(zip(names, template.sizes, strict=True))
+        NodeGroup(axis.name, (axis,), fixed=i in (0, last), bias=f"b_{i - 1}" if i else None)
+        for i, axis in enumerate(axes)
     )
-    blocks = tuple(EdgeBlock(f"W_{i}", names[i], names[i + 1], (0, 1)) for i in range(last))
+    blocks = tuple(EdgeBlock(f"W_{i}", axes[i].name, axes[i + 1].name, (0, 1)) for i in range(last))
     return NeuralGraph(groups, blocks, ())
 
 
@@ -31,19 +31,20 @@ def _transformer(template: Transformer) -> NeuralGraph:
     (a head's queries, keys and values move together), and heads without an output projection are
     joined to the residual stream one to one."""
     c = template.config
-    heads, model = (c.n_heads, template.d_head), (c.d_model,)
+    axes = {axis.name: axis for tensor in template.tensors for axis in tensor.axes}
+    heads, model = (axes["head"], axes["d_head"]), (axes["d_model"],)
     bias = {letter: f"b_{letter}" if c.attention_bias else None for letter in "QKV"}
     groups = [
-        NodeGroup("token_in", (c.d_vocab,), fixed=True),
-        *([NodeGroup("position", (c.n_ctx,), fixed=True)] if c.positional else []),
+        NodeGroup("token_in", (axes["token_in"],), fixed=True),
+        *([NodeGroup("position", (axes["position"],), fixed=True)] if c.positional else []),
         NodeGroup("embedded", model),
         *(NodeGroup(letter, heads, bias=bias[letter]) for letter in "QK"),
-        NodeGroup("score", (c.n_heads,)),
+        NodeGroup("score", (axes["head"],)),
         NodeGroup("V", heads, bias=bias["V"]),
         NodeGroup("attended", model),
-        NodeGroup("mlp", (c.d_mlp,), bias="b_in"),
+        NodeGroup("mlp", (axes["d_mlp"],), bias="b_in"),
         NodeGroup("final", model, bias="b_out"),
-        NodeGroup("token_out", (c.d_vocab,), fixed=True),
+        NodeGroup("token_out", (axes["token_out"],), fixed=True),
     ]
     blocks = [
         EdgeBlock("W_E", "token_in", "embedded", (0, 1)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pipeline.templates import Theta
+from pipeline.templates import Axis, Theta
 
 RESIDUAL, ALIGN, PASS_THRU = "residual", "align_one2one", "pass_thru"
 
@@ -16,15 +16,19 @@ RESIDUAL, ALIGN, PASS_THRU = "residual", "align_one2one", "pass_thru"
 class NodeGroup:
     """Neurons of one layer.
 
-    shape: (size,), or (heads, d_head) where neurons belong to attention heads.
+    axes: one axis, or heads and their dimensions where neurons belong to attention heads.
     fixed: each node has a meaning of its own (an input place, a token), so none may be permuted.
     bias: the tensor of θ that the nodes carry, if any.
     """
 
     name: str
-    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
     fixed: bool = False
     bias: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(axis.size for axis in self.axes)
 
     @property
     def size(self) -> int:

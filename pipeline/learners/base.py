@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,15 @@ from pipeline.templates import Template, Theta
 
 Program = Callable[[Tensor, Tensor], Tensor]
 """(x [K, n, l], y [K, n, m]) → outputs [K, n, m] or logits [K, n, m, v]."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The rows of a last linear layer that write one tensor; `shifted`: those whose bias adds to θ, if not all."""
+
+    layer: nn.Linear
+    rows: slice
+    shifted: slice | None = None
 
 
 class Learner(nn.Module):
@@ -51,7 +61,7 @@ class MetaLearner(Learner):
         """All slots [K, T] of the generated weights from intent codes u [K, d_u]."""
 
     @abstractmethod
-    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
+    def heads(self) -> Iterator[Head]:
         """For each tensor of the template, the last linear layer and its rows that write the tensor."""
 
     def generate(self, u: Tensor) -> Theta:
@@ -80,3 +90,11 @@ class MetaLearner(Learner):
             head.bias[rows] = (head.bias[rows] - piece.mean()) * scale
         if theta0 is not None:
             theta0.copy_(self.template.initial(generator))
+
+
+def rows_by_tensor(layer: nn.Linear, template: Template) -> Iterator[Head]:
+    """The heads of a layer that writes all slots, a row a slot."""
+    start = 0
+    for tensor in template.tensors:
+        yield Head(layer, slice(start, start + tensor.n_slots))
+        start += tensor.n_slots

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
-from pipeline.params import DirectTransformer, HiddenSection, LearnerSection
+from pipeline.params import DirectTransformer, HiddenSection, LearnerSection, MetaGnn
 
 TOLERANCE = 0.05
 # Widths are tried at factor step / STEPS_PER_UNIT, up to 64 times the ones written in the settings.
@@ -53,6 +53,8 @@ def scaled(section: LearnerSection, factor: float) -> LearnerSection:
     if isinstance(section, DirectTransformer):
         per_head = max(1, round(section.d_model * factor / section.n_heads))
         return section.model_copy(update={"d_model": per_head * section.n_heads})
+    if isinstance(section, MetaGnn):
+        return section.model_copy(update={"width": max(1, round(section.width * factor))})
     if isinstance(section, HiddenSection):
         hidden = tuple(max(1, round(width * factor)) for width in section.hidden)
         return section.model_copy(update={"hidden": hidden})

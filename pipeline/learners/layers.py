@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pipeline.templates import Axis, TensorSpec
+from pipeline.templates import Axis
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -27,18 +27,6 @@ def mlp(sizes: list[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def preserve_variance(module: nn.Module) -> None:
-    """Initialise linear layers so that differences between slots survive depth: N(0, 2 / fan-in), bias 0.
-
-    With PyTorch's own initialisation each layer shrinks them about threefold, a deep group-tied
-    network starts out nearly constant over its slots, and calibration magnifies what is left.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, (2 / layer.in_features) ** 0.5)
-            nn.init.zeros_(layer.bias)
-
-
 def axis_code(axis: Axis, fourier: int, fourier_ordered: int) -> Tensor:
     """Positional code [size, d] of one axis of a tensor.
 
@@ -54,16 +42,16 @@ def axis_code(axis: Axis, fourier: int, fourier_ordered: int) -> Tensor:
     return torch.stack(columns, 1).float() if columns else torch.zeros(axis.size, 0)
 
 
-def slot_codes(tensor: TensorSpec, fourier: int, fourier_ordered: int) -> Tensor:
-    """Positional codes p_t [T_g, d_p] of the slots of one tensor: the codes of its axes, side by side."""
-    shape = tensor.shape
+def slot_codes(axes: tuple[Axis, ...], fourier: int, fourier_ordered: int) -> Tensor:
+    """Positional codes p_t [T_g, d_p] of slots on these axes: the codes of the axes, side by side."""
+    shape = tuple(axis.size for axis in axes)
     columns = []
-    for i, axis in enumerate(tensor.axes):
+    for i, axis in enumerate(axes):
         code = axis_code(axis, fourier, fourier_ordered)
         view = [1] * len(shape) + [code.shape[1]]
         view[i] = shape[i]
         columns.append(code.view(view).expand(*shape, -1))
-    return torch.cat(columns, -1).reshape(tensor.n_slots, -1)  # [T_g, d_p]
+    return torch.cat(columns, -1).flatten(0, -2)  # [T_g, d_p]
 
 
 class SlotMlp(nn.Module):
@@ -86,7 +74,6 @@ class SlotMlp(nn.Module):
         self.first = nn.Linear(d_u + codes.shape[1], sizes[0])
         self.d_u = d_u
         self.rest = nn.Sequential(ACTIVATIONS[activation](), *mlp(sizes, activation))
-        preserve_variance(self)
 
     def forward(self, u: Tensor) -> Tensor:
         """Intent codes u [K, d_u] give [K, T_g, sizes[-1]]."""

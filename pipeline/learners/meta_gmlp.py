@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pipeline.learners.base import MetaLearner
+from pipeline.learners.base import Head, MetaLearner, rows_by_tensor
 from pipeline.learners.layers import SlotMlp, mlp, slot_codes
 from pipeline.params import MetaGmlp as Settings
 from pipeline.programs import Family
@@ -24,7 +24,7 @@ class MetaGmlp(MetaLearner):
         self.groups = nn.ModuleList(
             SlotMlp(
                 d_u,
-                slot_codes(tensor, settings.fourier, settings.fourier_ordered),
+                slot_codes(tensor.axes, settings.fourier, settings.fourier_ordered),
                 [*settings.hidden, settings.slot_width],
                 settings.activation,
             )
@@ -40,12 +40,10 @@ class MetaGmlp(MetaLearner):
         mixed: Tensor = self.mixer(embedded.flatten(1))  # [K, T]
         return mixed + self.theta0 if hasattr(self, "theta0") else mixed
 
-    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
-        head, start = self.mixer[-1], 0
-        assert isinstance(head, nn.Linear)
-        for tensor in self.template.tensors:
-            yield head, slice(start, start + tensor.n_slots)
-            start += tensor.n_slots
+    def heads(self) -> Iterator[Head]:
+        last = self.mixer[-1]
+        assert isinstance(last, nn.Linear)
+        return rows_by_tensor(last, self.template)
 
 
 Learner = MetaGmlp

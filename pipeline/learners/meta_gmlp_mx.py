@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pipeline.learners.base import MetaLearner
+from pipeline.learners.base import Head, MetaLearner
 from pipeline.learners.layers import SlotMlp, slot_codes
 from pipeline.params import MetaGmlpMx as Settings
 from pipeline.programs import Family
@@ -24,7 +24,7 @@ class MetaGmlpMx(MetaLearner):
         self.groups = nn.ModuleList(
             SlotMlp(
                 d_u,
-                slot_codes(tensor, settings.fourier, settings.fourier_ordered),
+                slot_codes(tensor.axes, settings.fourier, settings.fourier_ordered),
                 [*settings.hidden, 1],
                 settings.activation,
             )
@@ -37,9 +37,8 @@ class MetaGmlpMx(MetaLearner):
         decoded = torch.cat([group(u)[..., 0] for group in self.groups], 1)  # [K, T]
         return decoded + self.theta0 if hasattr(self, "theta0") else decoded
 
-    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
-        for group in self.groups:
-            yield group.rest[-1], slice(None)
+    def heads(self) -> Iterator[Head]:
+        return (Head(group.rest[-1], slice(None)) for group in self.groups)
 
 
 Learner = MetaGmlpMx

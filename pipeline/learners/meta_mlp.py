@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from pipeline.learners.base import MetaLearner
+from pipeline.learners.base import Head, MetaLearner, rows_by_tensor
 from pipeline.learners.layers import mlp
 from pipeline.params import MetaMlp as Settings
 from pipeline.programs import Family
@@ -24,12 +24,10 @@ class MetaMlp(MetaLearner):
         out: Tensor = self.network(u)
         return out
 
-    def heads(self) -> Iterator[tuple[nn.Linear, slice]]:
-        head, start = self.network[-1], 0
-        assert isinstance(head, nn.Linear)
-        for tensor in self.template.tensors:
-            yield head, slice(start, start + tensor.n_slots)
-            start += tensor.n_slots
+    def heads(self) -> Iterator[Head]:
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        return rows_by_tensor(last, self.template)
 
 
 Learner = MetaMlp

@@ -37,7 +37,7 @@ class Progress:
     """What training has reached, but for tensors. A checkpoint holds it as JSON."""
 
     step: int = 0
-    best_step: int = 0
+    best_step: int = -1
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     diverged: bool = False
@@ -152,7 +152,7 @@ class Trainer:
         measured = measure(self.learner, self.u_val, self.val_split)
         accuracy, val_loss = measured.accuracy, measured.mean_loss
         progress.diverged = since > 0 and not math.isfinite(loss)
-        if (accuracy, -val_loss) > (progress.best_accuracy, -progress.best_loss):
+        if self._better(accuracy, val_loss):
             progress.best_step, progress.best_accuracy, progress.best_loss = progress.step, accuracy, val_loss
             self.best = self._copy()
         row: Row = {"step": progress.step, "loss": loss, "val_accuracy": accuracy, "val_loss": val_loss}
@@ -162,6 +162,14 @@ class Trainer:
         progress.history.append(row)
         hooks.on_row(row)
         line.update(progress.step, loss, accuracy)
+
+    def _better(self, accuracy: float, val_loss: float) -> bool:
+        """Whether these weights should be kept: those from `select_from` on go before earlier ones."""
+        first = self.training.select_from * self.training.steps
+        progress = self.progress
+        now = (progress.step >= first, accuracy, -val_loss)
+        kept = (progress.best_step >= first, progress.best_accuracy, -progress.best_loss)
+        return math.isfinite(val_loss) and now > kept
 
     def _copy(self) -> State:
         return {name: value.detach().clone() for name, value in self.learner.state_dict().items()}
