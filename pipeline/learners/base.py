@@ -83,11 +83,12 @@ class MetaLearner(Learner):
         if theta0 is not None:
             theta0.zero_()
         pieces = self.slots(u).split([tensor.n_slots for tensor in self.template.tensors], -1)
-        for tensor, piece, (head, rows) in zip(self.template.tensors, pieces, self.heads(), strict=True):
+        for tensor, piece, head in zip(self.template.tensors, pieces, self.heads(), strict=True):
             # One number (one slot, one intent) has no spread: only its mean is set.
             scale = self.spread * tensor.std / piece.std().clamp_min(1e-8) if piece.numel() > 1 else 1.0
-            head.weight[rows] *= scale
-            head.bias[rows] = (head.bias[rows] - piece.mean()) * scale
+            head.layer.bias[head.rows if head.shifted is None else head.shifted] -= piece.mean()
+            head.layer.bias[head.rows] *= scale
+            head.layer.weight[head.rows] *= scale
         if theta0 is not None:
             theta0.copy_(self.template.initial(generator))
 
