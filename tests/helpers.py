@@ -44,7 +44,19 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "addmod": {"d_model": 8, "n_heads": 2, "d_mlp": 12},
     "arc1d": {"d_model": 6, "n_heads": 2, "d_mlp": 8},
 }
-LEARNER = {"budget": None, "hidden": [8, 8], "d_model": 8, "n_layers": 1, "n_heads": 2, "slot_width": 2, "mixer": 4}
+LEARNER: dict[str, Any] = {
+    "budget": None,
+    "hidden": [8, 8],
+    "d_model": 8,
+    "n_layers": 1,
+    "n_heads": 2,
+    "slot_width": 2,
+    "mixer": 4,
+    "d_h": 4,
+    "rounds": 1,
+    "width": 8,
+    "intent_hidden": [4],
+}
 TRAINING = {"steps": 12, "batch": 24, "meta_batch": None, "schedule": "cosine", "warmup": 2, "eval_every": 5}
 
 
