@@ -175,7 +175,8 @@ class Trainer:
         return {name: value.detach().clone() for name, value in self.learner.state_dict().items()}
 
     def _save(self) -> None:
-        tensors = {f"learner.{name}": value for name, value in self.learner.state_dict().items()}
+        # Copies, because modules may share a parameter and safetensors refuses shared memory.
+        tensors = {f"learner.{name}": value for name, value in self._copy().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
