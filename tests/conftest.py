@@ -31,8 +31,9 @@ settings.load_profile("neurop")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Bits depend on the number of threads, and small matrices gain nothing from a second."""
+    """As training sets it: bits depend on the number of threads, and small matrices gain nothing from a second."""
     torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
 
 
 @pytest.fixture(autouse=True)
