@@ -114,6 +114,11 @@ def _trainer(params: Params, run: RunId, places: Places, scratch: Path, device: 
     template = templates.from_spec(read_json(path), str(path))
     learner = seeded_learner(run.learner, family, template, section, run.seed).to(device)
     train_split, val_split = (read_split(places.splits(run.family), family, s).to(device) for s in ("train", "val"))
+    empty = [intent for intent, n in zip(train_split.intents, train_split.counts.tolist(), strict=True) if n == 0]
+    if empty:
+        raise UserError(
+            f"{places.splits(run.family)}/train.parquet holds no example of {empty[0]}; ask for more examples"
+        )
     training = getattr(params.training, run.family)
     return Trainer(learner, section, training, run.seed, train_split, val_split, scratch)
 
@@ -128,7 +133,11 @@ def seeded_learner(name: str, family: Any, template: templates.Template, section
 def _write(directory: Path, config: dict[str, Any], trainer: Trainer) -> None:
     progress = trainer.progress
     config = config | {
-        "selected": {"step": progress.best_step, "val_accuracy": progress.best_accuracy, "val_loss": progress.best_loss},
+        "selected": {
+            "step": progress.best_step,
+            "val_accuracy": progress.best_accuracy,
+            "val_loss": progress.best_loss,
+        },
         "diverged": progress.diverged,
     }
     with replacing_directory(directory) as temporary:
@@ -166,5 +175,7 @@ def load_run(directory: Path) -> tuple[Learner, dict[str, Any]]:
         raise UserError(f"{path} is missing; run `dvc repro` to make it") from None
     except (SafetensorError, RuntimeError) as error:
         line = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path} does not hold this run's weights ({line}); delete {directory} and run `dvc repro`") from None
+        raise UserError(
+            f"{path} does not hold this run's weights ({line}); delete {directory} and run `dvc repro`"
+        ) from None
     return learner, config
