@@ -1,0 +1,71 @@
+"""A real SIGTERM to a real stage: exit code, checkpoint, and the same bytes after it is run again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipeline.params import Params
+from pipeline.training.run import Places, RunId, train
+from tests.helpers import ROOT, file_bytes, tiny_values, write_inputs, write_params
+
+RUN = RunId("sumfirst", "meta_gmlp", 1)
+
+
+def stage(directory: Path) -> subprocess.Popen[str]:
+    """`python -m stages.train` of the run in another working directory."""
+    command = [sys.executable, "-m", "stages.train", RUN.family, RUN.learner, str(RUN.seed)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def terminate_at(pipe: Path, content: bytes, process: subprocess.Popen[str]) -> None:
+    """Send SIGTERM once the process waits for the named pipe; then let it read its content."""
+    descriptor = None
+    while descriptor is None:
+        assert process.poll() is None, process.communicate()[1]
+        try:
+            descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nobody reads yet
+                raise
+            time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    os.write(descriptor, content)
+    os.close(descriptor)
+
+
+def test_a_terminated_stage_resumes_to_the_same_bytes(tmp_path: Path, params: Params) -> None:
+    interrupted, unbroken = Places(tmp_path / "interrupted"), Places(tmp_path / "unbroken")
+    for places in (interrupted, unbroken):
+        write_inputs(places.root, params, RUN.family)
+
+    # As a named pipe the settings hold the stage in a known place, before its first step.
+    settings = interrupted.root / "params.yaml"
+    write_params(settings, tiny_values())
+    content = settings.read_bytes()
+    settings.unlink()
+    os.mkfifo(settings)
+    process = stage(interrupted.root)
+    terminate_at(settings, content, process)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert f"{RUN}: stopped at step 1; run the same command again" in said
+    assert "Traceback" not in said
+    assert not interrupted.run(RUN).exists()
+    assert len(list((interrupted.root / ".scratch").rglob("checkpoint.safetensors"))) == 1
+
+    settings.unlink()
+    settings.write_bytes(content)
+    process = stage(interrupted.root)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    train(params, RUN, places=unbroken)
+    assert file_bytes(interrupted.run(RUN)) == file_bytes(unbroken.run(RUN))
+    assert len(file_bytes(unbroken.run(RUN))) == 4
+    assert not list((interrupted.root / ".scratch").rglob("checkpoint.safetensors"))
