@@ -30,9 +30,9 @@ def per_seed(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def val_loss(accuracy: pd.DataFrame) -> pd.Series:
-    """Mean val loss of each seed over examples."""
-    val = accuracy[accuracy["split"] == "val"]
-    weighted = (val["loss"] * val["examples"]).groupby(val["seed"]).sum()
+    """Mean val loss of each seed over examples; NaN where a loss of examples is NaN."""
+    val = accuracy[(accuracy["split"] == "val") & (accuracy["examples"] > 0)]
+    weighted = (val["loss"] * val["examples"]).groupby(val["seed"]).sum(skipna=False)
     return weighted / val.groupby("seed")["examples"].sum()
 
 

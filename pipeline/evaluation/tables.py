@@ -31,6 +31,8 @@ def read(directory: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     runs = read_json(directory / "runs.json")
     if list(accuracy.columns) != COLUMNS:
         raise UserError(f"{path} lacks the columns {', '.join(COLUMNS)}; delete it and run `dvc repro`")
+    if not isinstance(runs, list) or not all(isinstance(run, dict) and "seed" in run for run in runs):
+        raise UserError(f"{directory / 'runs.json'} does not hold runs; delete it and run `dvc repro`")
     if {run["seed"] for run in runs} != set(accuracy["seed"]):
         raise UserError(f"{path} and runs.json name different seeds; delete {directory} and run `dvc repro`")
     return accuracy, runs
