@@ -33,7 +33,7 @@ from pipeline.training.run import (
     seeded_learner,
     train,
 )
-from tests.helpers import file_bytes, inputs, make, same_bits, tiny
+from tests.helpers import file_bytes, inputs, make, same_bits, tiny, write_inputs
 
 RUN = RunId("sumfirst", "meta_mlp", 3)
 CPU = torch.device("cpu")
@@ -154,8 +154,6 @@ def test_one_process_trains_a_run_at_a_time(params: Params, places: Places) -> N
 
 
 def test_a_train_intent_without_examples_is_refused(tmp_path: Path) -> None:
-    from tests.helpers import write_inputs
-
     params = tiny({"programs.sumfirst.train": 2})
     write_inputs(tmp_path, params, "sumfirst")
     with pytest.raises(UserError, match=r"train.parquet holds no example of n=3; ask for more"):
