@@ -1,0 +1,139 @@
+"""The report as one HTML page that needs no network: tables, figures, and the runs behind every number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.files import digest
+from pipeline.programs import SPLITS, make_family
+from pipeline.report import anchors, names
+from pipeline.report.evidence import Cell, Evidence
+from pipeline.report.published import published
+from pipeline.report.svg import inline, width
+from pipeline.report.table import MISSING, Table
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing of one family, ready for the page, and its natural width."""
+
+    family: str
+    svg: Markup
+    width: int
+
+
+def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, str], graphs: Mapping[str, str]) -> str:
+    """The page. `figures` and `graphs` are SVG by family; equal inputs give equal bytes."""
+    # StrictUndefined: a misspelt name in the page is an error, not an empty place.
+    environment = Environment(
+        loader=FileSystemLoader(HERE, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["settings"] = settings_text
+    return environment.get_template("page.html").render(
+        source=evidence.source,
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        settings_digest=settings_digest(evidence),
+        seeds=spoken(evidence.params.grid.seeds),
+        tables={table.name: table for table in tables},
+        figures=[_figure(family, svg) for family, svg in figures.items()],
+        graphs=[_graph(evidence, family, svg) for family, svg in graphs.items()],
+        families=[_family(evidence, family) for family in evidence.params.grid.families],
+        anchors=anchors,
+        names=names,
+        missing=MISSING,
+    )
+
+
+def settings_digest(evidence: Evidence) -> str:
+    """Digest of all settings but the grid, which only says what of them is run."""
+    return digest(evidence.params.model_dump(mode="json", exclude={"grid"}))
+
+
+def settings_text(value: Any) -> str:
+    """Settings as JSON with a line for each key; lists stay on their line."""
+    lines = [f"  {json.dumps(key)}: {json.dumps(part, ensure_ascii=False)}" for key, part in sorted(value.items())]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def spoken(seeds: Sequence[int]) -> str:
+    """`0–9` for an unbroken range of three or more, else a list."""
+    numbers = sorted(seeds)
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}–{numbers[-1]}"
+    return ", ".join(map(str, numbers)) or MISSING
+
+
+def _figure(family: str, svg: str) -> Figure:
+    return Figure(family, Markup(inline(svg, f"figure-{family}", f"the figure of {family}")), width(svg))
+
+
+def _graph(evidence: Evidence, family: str, svg: str) -> Figure:
+    place = evidence.source.graphs / family / "graph.svg"
+    return Figure(family, Markup(inline(svg, f"graph-{family}", str(place))), width(svg))
+
+
+def _family(evidence: Evidence, family: str) -> dict[str, Any]:
+    """What the page says of one family: protocol, splits, learners with their runs."""
+    made = make_family(evidence.params, family)
+    ood = {str(intent) for intent in made.intents("ood")}
+    return {
+        "name": family,
+        "label": names.family(family).label,
+        "figure": names.family(family).figure,
+        "training": getattr(evidence.params.training, family),
+        "program": getattr(evidence.params.programs, family).model_dump(mode="json"),
+        "template": getattr(evidence.params.templates, family).model_dump(mode="json"),
+        "shared": [str(intent) for intent in made.intents("val") if str(intent) in ood],
+        "sizes": _sizes(evidence, family),
+        "learners": [_learner(evidence, family, learner) for learner in evidence.learners(family)],
+    }
+
+
+def _sizes(evidence: Evidence, family: str) -> list[tuple[str, list[int | None]]]:
+    """Examples of each intent: (intent, one count per split)."""
+    sizes = evidence.sizes.get(family)
+    if sizes is None:
+        return []
+    intents = dict.fromkeys(name for split in SPLITS for name in sizes[split] if name != "total")
+    return [(intent, [sizes[split].get(intent) for split in SPLITS]) for intent in intents]
+
+
+def _learner(evidence: Evidence, family: str, learner: str) -> dict[str, Any]:
+    cell = evidence.cells.get((family, learner))
+    wanted = sorted(evidence.params.grid.seeds) if learner in evidence.params.grid.learners else []
+    return {
+        "name": learner,
+        "label": names.learner(learner).label,
+        "in_paper": learner in published().learners(family),
+        "in_grid": learner in evidence.params.grid.learners,
+        "cell": cell,
+        "missing": [seed for seed in wanted if cell is None or seed not in cell.runs],
+        "runs": _runs(cell) if cell else [],
+    }
+
+
+def _runs(cell: Cell) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": run,
+            "best": seed == cell.best,
+            "accuracy": {split: float(cell.per_seed.loc[seed, split]) for split in SPLITS},
+            "command": f"dvc repro train@{cell.family}-{cell.learner}-{seed}",
+            "provenance": run.provenance,
+        }
+        for seed, run in cell.runs.items()
+    ]
