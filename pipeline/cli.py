@@ -129,6 +129,14 @@ def publish(args: argparse.Namespace) -> None:
     complete(params.load(), Path())
 
 
+def record(args: argparse.Namespace) -> None:
+    from pipeline.record import RESULTS
+    from pipeline.record import record as keep
+
+    added = keep(params.load())
+    print(f"{RESULTS}: {len(added)} runs added or replaced: {_few(added)}")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = Parser(prog="neurop", description=__doc__)
@@ -166,6 +174,8 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("report", report, "make reports/ from the evaluations")
     made.add_argument("--check", action="store_true", help="regenerate and compare every byte, writing nothing")
+
+    command("record", record, "keep evaluations made under profiles/paper.yaml in results/paper/, in Git")
 
     command("publish", publish, "complete the MLflow record from the outputs")
     return top

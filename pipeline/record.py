@@ -1,0 +1,97 @@
+"""Keep evaluations made under the paper profile in `results/paper/`, in Git, with where each came from."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import params as settings
+from pipeline.errors import UserError
+from pipeline.evaluation import tables
+from pipeline.files import read_json
+from pipeline.params import Params
+from pipeline.training.run import Places, RunId
+
+RESULTS = Path("results/paper")
+PROFILE = Path("profiles/paper.yaml")
+# What of a run's configuration the profile determines, and where the profile says it.
+DETERMINED = ("settings", "training", "program")
+
+
+def record(params: Params, root: Path = Path()) -> list[str]:
+    """Add every evaluated run of the grid whose settings are the paper profile's; returns their names.
+
+    A run that is there already is replaced. Raises `UserError` if no run of the grid has those settings.
+    """
+    profile, added = settings.load(root / PROFILE), []
+    for family in params.grid.families:
+        for learner in params.grid.learners:
+            folder = root / "data" / "evaluations" / family / learner
+            if not folder.exists():
+                continue
+            accuracy, runs = tables.read(folder)
+            mine = [run for run in runs if _of_profile(profile, RunId(family, learner, run["seed"]), root)]
+            if mine:
+                _merge(root / RESULTS / "evaluations" / family / learner, accuracy, [_described(r, family, learner, root) for r in mine])
+                added += [f"{family}/{learner}/{run['seed']}" for run in mine]
+        if any(name.startswith(f"{family}/") for name in added):
+            _copy_context(family, root)
+    if not added:
+        raise UserError(f"no evaluated run has the settings of {PROFILE}; copy it over params.yaml and run `dvc repro`")
+    return added
+
+
+def _of_profile(profile: Params, run: RunId, root: Path) -> bool:
+    """Whether a run was made with the profile's settings, protocol and data."""
+    config = read_json(Places(root).run(run) / "config.json")
+    expected = {
+        "settings": profile.learner(run.family, run.learner).model_dump(mode="json"),
+        "training": getattr(profile.training, run.family).model_dump(mode="json"),
+        "program": getattr(profile.programs, run.family).model_dump(mode="json"),
+    }
+    return all(config[key] == expected[key] for key in DETERMINED)
+
+
+def _described(run: dict[str, Any], family: str, learner: str, root: Path) -> dict[str, Any]:
+    """The run with its provenance: commit, machine type, torch, time, peak memory, command."""
+    log = read_json(Places(root).log(RunId(family, learner, run["seed"])))
+    provenance = {
+        "command": f"python -m stages.train {family} {learner} {run['seed']}",
+        "commit": _commit(root),
+        **{key: log[key] for key in ("device", "device_type", "threads", "torch", "seconds", "steps", "peak_memory_mib")},
+    }
+    return {**run, "provenance": provenance}
+
+
+def _commit(root: Path) -> str:
+    git = ["git", "-C", str(root)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    changes = subprocess.run(
+        [*git, "status", "--porcelain", "--", "pipeline", "stages"], capture_output=True, text=True, check=True
+    ).stdout
+    return f"{commit[:12]} with changes" if changes else commit[:12]
+
+
+def _merge(folder: Path, accuracy: pd.DataFrame, runs: list[dict[str, Any]]) -> None:
+    """Replace the rows of these runs' seeds, keep the others, in the order of the seeds."""
+    seeds = {run["seed"] for run in runs}
+    rows = accuracy[accuracy["seed"].isin(seeds)]
+    if (folder / "runs.json").exists():
+        old, old_runs = tables.read(folder)
+        rows = pd.concat([old[~old["seed"].isin(seeds)], rows])
+        runs = runs + [run for run in old_runs if run["seed"] not in seeds]
+    tables.write(folder, rows.sort_values("seed", kind="stable"), sorted(runs, key=lambda run: int(run["seed"])))
+
+
+def _copy_context(family: str, root: Path) -> None:
+    """The split sizes and the drawing that the report shows beside the accuracies."""
+    for source, target in (
+        (root / "data" / "metrics" / "splits" / f"{family}.json", root / RESULTS / "splits" / f"{family}.json"),
+        (root / "data" / "graphs" / family / "graph.svg", root / RESULTS / "graphs" / family / "graph.svg"),
+    ):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
