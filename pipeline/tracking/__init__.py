@@ -1,0 +1,34 @@
+"""MLflow as a projection of the DVC outputs: curves while a run trains, and `publish`, which completes them.
+
+Light on purpose: training imports this package, and MLflow is imported only in the follower's process and in `publish`.
+
+Environment: `MLFLOW_TRACKING_URI` (default `sqlite:///mlflow.db` in the working directory, artefacts in
+`mlartifacts/`), `NEUROP_TRACKING` (`on` or `off`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.tracking.follower import Follower
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+
+def publish(params: Params, root: Path | None = None) -> None:
+    """Bring MLflow up to date with the outputs below `root` (the working directory); see `publishing.publish`."""
+    from pipeline.tracking import publishing
+
+    publishing.publish(params, root or Path())
+
+
+def download(params: Params, family: str, learner: str, directory: Path) -> None:
+    """Fetch one learner's published evaluations into `directory`; see `publishing.download`."""
+    from pipeline.tracking import publishing
+
+    publishing.download(params, family, learner, directory)
+
+
+__all__ = ["Follower", "download", "publish"]
