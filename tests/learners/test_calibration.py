@@ -1,0 +1,98 @@
+"""The initial θ: every tensor has mean 0 and its share of the usual spread; θ₀ brings full rank."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.learners import MetaLearner
+from pipeline.params import FAMILIES, LEARNERS, Params
+from pipeline.programs import make_family
+from tests.helpers import changed, codes, make, paper, paper_values, same_bits, tiny
+
+META = [name for name in LEARNERS if name.startswith("meta_")]
+CELLS = [(family, learner) for family in FAMILIES for learner in META]
+SPREAD = 0.37
+
+
+def calibrated(params: Params, family: str, learner: str, seed: int = 0) -> MetaLearner:
+    made = make(params, family, learner)
+    assert isinstance(made, MetaLearner)
+    made.calibrate(codes(make_family(params, family)), torch.Generator().manual_seed(seed))
+    return made
+
+
+def settings(family: str, learner: str, theta0: bool) -> Params:
+    section = f"learners.{family}.{learner}"
+    changes: dict[str, object] = {f"{section}.spread": SPREAD}
+    if learner != "meta_mlp":
+        changes[f"{section}.theta0"] = theta0
+    return tiny(changes)
+
+
+@pytest.mark.parametrize(("family", "learner"), CELLS)
+@pytest.mark.parametrize("theta0", [False, True])
+def test_decoded_tensors_have_mean_zero_and_their_share_of_the_usual_spread(
+    family: str, learner: str, theta0: bool
+) -> None:
+    params = settings(family, learner, theta0)
+    made = calibrated(params, family, learner)
+    drawn = getattr(made, "theta0", torch.zeros(()))
+    decoded = made.template.split(made.slots(codes(make_family(params, family))) - drawn)
+    for tensor in made.template.tensors:
+        value = decoded[tensor.name].detach()
+        assert float(value.std()) == pytest.approx(SPREAD * tensor.std, rel=0.02), tensor.name
+        assert abs(float(value.mean())) < 0.02 * SPREAD * tensor.std, tensor.name
+
+
+@pytest.mark.parametrize(("family", "learner"), [cell for cell in CELLS if cell[1] != "meta_mlp"])
+def test_theta0_is_one_usual_initialisation_for_all_intents(family: str, learner: str) -> None:
+    made = calibrated(settings(family, learner, True), family, learner, 5)
+    assert torch.equal(made.theta0, made.template.initial(torch.Generator().manual_seed(5)))  # type: ignore[arg-type]
+    assert "theta0" in made.state_dict()
+    assert not any(name == "theta0" for name, _ in made.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("learner", "small"), [("meta_gmlp_mx", {"hidden": [16]}), ("meta_gnn", {"d_h": 8, "width": 8, "rounds": 1})]
+)
+def test_theta_has_full_rank_with_theta0(learner: str, small: dict[str, object]) -> None:
+    assert paper().learner("addmod", learner).theta0
+    changes = {f"learners.addmod.{learner}.{name}": value for name, value in {**small, "budget": None}.items()}
+    params = Params.model_validate(changed(paper_values(), changes))
+    made = calibrated(params, "addmod", learner)
+    theta = made.generate(codes(make_family(params, "addmod"))[:2])
+    for tensor in made.template.tensors:
+        value = theta[tensor.name].detach().double()
+        if value.ndim > 2:
+            singular = torch.linalg.svdvals(value)
+            assert (singular[..., -1] > 1e-3 * singular[..., 0]).all(), tensor.name
+        # Decoded and drawn parts together: the usual spread, and the sampling error of θ₀'s spread.
+        expected = tensor.std * (1 + params.learner("addmod", learner).spread ** 2) ** 0.5
+        assert float(value.std()) == pytest.approx(expected, rel=0.05 + 4 * (2 * tensor.n_slots) ** -0.5), tensor.name
+
+
+def test_calibrating_twice_changes_nothing_but_rounding() -> None:
+    params = settings("addmod", "meta_gnn", True)
+    once, twice = (calibrated(params, "addmod", "meta_gnn") for _ in range(2))
+    twice.calibrate(codes(make_family(params, "addmod")), torch.Generator().manual_seed(0))
+    u = codes(make_family(params, "addmod"))
+    torch.testing.assert_close(once.slots(u), twice.slots(u), rtol=1e-3, atol=1e-4)
+
+
+def test_one_number_keeps_its_spread_and_gets_mean_zero() -> None:
+    params = tiny({"programs.sumfirst.train_n": [2]})
+    made = calibrated(params, "sumfirst", "meta_mlp")
+    theta = made.generate(codes(make_family(params, "sumfirst")))
+    assert theta["b_1"].shape == (1, 1)
+    assert abs(float(theta["b_1"].detach())) < 1e-6
+    assert all(value.isfinite().all() for value in made.parameters())
+    ood = made.generate(codes(make_family(params, "sumfirst"), "ood"))
+    assert all(value.isfinite().all() and value.abs().max() < 100 for value in ood.values())
+
+
+@pytest.mark.parametrize("learner", ["direct_mlp", "direct_transformer"])
+def test_direct_learners_have_no_theta_to_calibrate(params: Params, learner: str) -> None:
+    made, untouched = make(params, "addmod", learner), make(params, "addmod", learner)
+    made.calibrate(codes(make_family(params, "addmod")), torch.Generator())
+    assert same_bits(made.state_dict(), untouched.state_dict())
