@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .PHONY: run test lint check-reports profile-paper profile-laptop clean
 
 run: $(VENV)/.installed
-	$(BIN)/dvc repro
+	PATH=$(abspath $(BIN)):$$PATH dvc repro
 	@echo "done: open reports/index.html; runs and curves: $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
 test: $(VENV)/.installed-dev lint
@@ -22,7 +22,8 @@ lint: $(VENV)/.installed-dev
 
 # Regenerate the tables and figures from the same evaluations and compare every byte.
 check-reports: $(VENV)/.installed
-	$(BIN)/neurop report --check
+	$(BIN)/neurop report current --check
+	$(BIN)/neurop report paper --check
 
 profile-paper profile-laptop: profile-%:
 	cp profiles/$*.yaml params.yaml

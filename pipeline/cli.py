@@ -56,7 +56,8 @@ def verify(args: argparse.Namespace) -> int:
     solved, checked, exhaustive = program.verify(np.random.default_rng(args.seed))
     what = "all inputs there are" if exhaustive else f"fresh random inputs (seed {args.seed})"
     verdict = "verified" if solved == checked else "not verified"
-    print(f"{verdict}: {solved} of {checked} right ({solved / checked:.4f}), {what} of {program.family.name} {program.intent}")
+    share = f"{solved} of {checked} right ({solved / checked:.4f})"
+    print(f"{verdict}: {share}, {what} of {program.family.name} {program.intent}")
     return 0 if solved == checked else NOT_ALL_RIGHT
 
 
@@ -84,7 +85,11 @@ def explain(args: argparse.Namespace) -> None:
     if found["comment"]:
         print(f"  {found['comment']}")
     own, behind = found["stages"], found["downstream"]
-    print(f"  a change reruns {len(own)} stages: {_few(own)}" if own else "  no stage depends on its value; it shapes the grid")
+    print(
+        f"  a change reruns {len(own)} stages: {_few(own)}"
+        if own
+        else "  no stage depends on its value; it shapes the grid"
+    )
     if behind:
         print(f"  and, where their inputs change, {len(behind)} behind them: {_few(behind)}")
 
@@ -114,13 +119,18 @@ def status(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> int:
-    from pipeline.report import check, write
+    from pipeline.report import REPORTS, build, check
 
-    settings = params.load()
-    if args.check:
-        return check(settings)
-    write(settings, "current")
-    return 0
+    source, output = REPORTS[args.source]
+    if not args.check:
+        build(source(), output)
+        print(f"{output}/index.html")
+        return 0
+    found = check(source(), output)
+    for name in found:
+        print(f"differs: {output / name}")
+    print(f"{output}: {'regenerated to the same bytes' if not found else f'{len(found)} files differ'}")
+    return 0 if not found else NOT_ALL_RIGHT
 
 
 def publish(args: argparse.Namespace) -> None:
@@ -172,7 +182,8 @@ def parser() -> argparse.ArgumentParser:
     made = command("status", status, "which runs exist, which are stale, and why")
     made.add_argument("--all", action="store_true", help="list fresh stages too")
 
-    made = command("report", report, "make reports/ from the evaluations")
+    made = command("report", report, "make the report from the evaluations")
+    made.add_argument("source", nargs="?", default="current", choices=("current", "paper"))
     made.add_argument("--check", action="store_true", help="regenerate and compare every byte, writing nothing")
 
     command("record", record, "keep evaluations made under profiles/paper.yaml in results/paper/, in Git")

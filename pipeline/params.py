@@ -319,6 +319,13 @@ class Params(Section):
         return getattr(getattr(self.learners, family), learner)
 
 
+def learner_section(learner: str, settings: dict[str, Any]) -> LearnerSection:
+    """A learner's section from settings that travel with an artefact. Raises `KeyError` or `ValueError`."""
+    kind: Any = LearnerSections.model_fields[learner].annotation
+    section: LearnerSection = kind.model_validate(settings)
+    return section
+
+
 def read_yaml(path: Path | str) -> Any:
     """Read a YAML 1.2 file as plain values. Raises `UserError` with the place of a syntax error."""
     try:

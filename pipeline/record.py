@@ -36,7 +36,11 @@ def record(params: Params, root: Path = Path()) -> list[str]:
             accuracy, runs = tables.read(folder)
             mine = [run for run in runs if _of_profile(profile, RunId(family, learner, run["seed"]), root)]
             if mine:
-                _merge(root / RESULTS / "evaluations" / family / learner, accuracy, [_described(r, family, learner, root) for r in mine])
+                _merge(
+                    root / RESULTS / "evaluations" / family / learner,
+                    accuracy,
+                    [_described(r, family, learner, root) for r in mine],
+                )
                 added += [f"{family}/{learner}/{run['seed']}" for run in mine]
         if any(name.startswith(f"{family}/") for name in added):
             _copy_context(family, root)
@@ -62,7 +66,10 @@ def _described(run: dict[str, Any], family: str, learner: str, root: Path) -> di
     provenance = {
         "command": f"python -m stages.train {family} {learner} {run['seed']}",
         "commit": _commit(root),
-        **{key: log[key] for key in ("device", "device_type", "threads", "torch", "seconds", "steps", "peak_memory_mib")},
+        **{
+            key: log[key]
+            for key in ("device", "device_type", "threads", "torch", "seconds", "steps", "peak_memory_mib")
+        },
     }
     return {**run, "provenance": provenance}
 

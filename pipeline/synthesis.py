@@ -49,14 +49,20 @@ class NeuralProgram:
             answers = self.template.decode(self.theta, x[None])
         else:
             nothing = torch.zeros(1, len(x), self.family.output_length)
-            answers = self.family.answer(self.template.forward(self.theta, self.family.template_input(x[None], nothing)))
+            answers = self.family.answer(
+                self.template.forward(self.theta, self.family.template_input(x[None], nothing))
+            )
         return answers[0].numpy()
 
     def verify(self, rng: np.random.Generator) -> tuple[int, int, bool]:
         """Solved examples, examples checked, and whether those are all the inputs there are."""
         space = self.family.space(self.intent)
         exhaustive = space <= EXHAUSTIVE
-        x = self.family.decode(self.intent, np.arange(space)) if exhaustive else self.family.sample(rng, self.intent, FRESH)
+        x = (
+            self.family.decode(self.intent, np.arange(space))
+            if exhaustive
+            else self.family.sample(rng, self.intent, FRESH)
+        )
         right = (self.answers(x) == self.family.rule(self.intent, x)).all(1)
         return int(right.sum()), len(x), exhaustive
 

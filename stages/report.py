@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.errors import UserError, run_main
-from pipeline.report import build, current, paper
-
-REPORTS = {"current": (current, Path("reports")), "paper": (paper, Path("results/paper/report"))}
+from pipeline.report import REPORTS, build
 
 
 def main(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""DVC stage train@family-learner-seed: one run of the grid. Resumes from its checkpoint; SIGTERM and SIGINT leave one."""
+"""DVC stage train@family-learner-seed: one run of the grid. SIGTERM and SIGINT leave a checkpoint; it resumes."""
 
 from __future__ import annotations
 

@@ -153,7 +153,8 @@ def _arc(source: Place, target: Place, style: str) -> str:
     top = min(source.y, target.y) - BOX_HEIGHT / 2
     rise = top - 0.27 * (target.x - source.x)
     start, end = source.x + 12, target.x - 12
-    return f'<path d="M{_n(start)} {_n(top)} C{_n(start)} {_n(rise)} {_n(end)} {_n(rise)} {_n(end)} {_n(top)}" fill="none" {style}/>'
+    curve = f"M{_n(start)} {_n(top)} C{_n(start)} {_n(rise)} {_n(end)} {_n(rise)} {_n(end)} {_n(top)}"
+    return f'<path d="{curve}" fill="none" {style}/>'
 
 
 def _legend(graph: NeuralGraph, y: float) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -55,7 +56,7 @@ def tables(graph: NeuralGraph, template: Template) -> Tables:
     return Tables(pd.concat(nodes, ignore_index=True), pd.concat(edges, ignore_index=True))
 
 
-def _frame(**columns: object) -> pd.DataFrame:
+def _frame(**columns: Any) -> pd.DataFrame:
     size = max(np.size(column) for column in columns.values())
     return pd.DataFrame({name: np.broadcast_to(np.asarray(c), (size,)) for name, c in columns.items()})
 

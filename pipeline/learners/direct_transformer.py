@@ -30,9 +30,7 @@ class DirectTransformer(base.Learner):
         layer = nn.TransformerEncoderLayer(
             d, settings.n_heads, 4 * d, 0.0, activation, batch_first=True, norm_first=True
         )
-        self.encoder = nn.TransformerEncoder(
-            layer, settings.n_layers, nn.LayerNorm(d), enable_nested_tensor=False
-        )
+        self.encoder = nn.TransformerEncoder(layer, settings.n_layers, nn.LayerNorm(d), enable_nested_tensor=False)
         self.read_out = nn.Linear(d, (1 if self.per_place else family.output_length) * (v or 1))
 
     def bind(self, u: Tensor) -> base.Program:

@@ -81,3 +81,10 @@ class SlotMlp(nn.Module):
         from_code = self.codes @ self.first.weight[:, self.d_u :].T + self.first.bias  # [T_g, h]
         out: Tensor = self.rest(from_u[:, None] + from_code)
         return out
+
+    @property
+    def last(self) -> nn.Linear:
+        """The last linear layer."""
+        layer = self.rest[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer

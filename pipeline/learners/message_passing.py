@@ -37,6 +37,7 @@ class Partial:
 
 Inbox = dict[str, list[Partial]]
 
+
 class Message(nn.Module):
     """f(h_i, h_j, e_ij; φ_msg) with one hidden layer, and its aggregation over the neighbours j of i.
 

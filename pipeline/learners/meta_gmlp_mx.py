@@ -38,7 +38,7 @@ class MetaGmlpMx(MetaLearner):
         return decoded + self.theta0 if hasattr(self, "theta0") else decoded
 
     def heads(self) -> Iterator[Head]:
-        return (Head(group.rest[-1], slice(None)) for group in self.groups)
+        return (Head(group.last, slice(None)) for group in self.groups if isinstance(group, SlotMlp))
 
 
 Learner = MetaGmlpMx

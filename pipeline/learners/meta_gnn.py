@@ -119,8 +119,9 @@ class MetaGnn(MetaLearner):
 
     def heads(self) -> Iterator[Head]:
         for tensor in self.template.tensors:
-            decoder = self.decoders[tensor.name]
-            yield Head(decoder[-1], slice(None), slice(0, 1))
+            last = list(self.decoders[tensor.name].children())[-1]
+            assert isinstance(last, nn.Linear)
+            yield Head(last, slice(None), slice(0, 1))
 
 
 Learner = MetaGnn

@@ -46,7 +46,9 @@ def _threads() -> int:
 def facts(device: torch.device) -> dict[str, Any]:
     """What the run ran on, for logs and MLflow: device, versions, threads, peak memory in MiB."""
     cuda = device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return {
         "device": torch.cuda.get_device_name(device) if cuda else platform.machine(),
         "device_type": device.type,

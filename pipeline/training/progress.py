@@ -34,7 +34,9 @@ class ProgressLine:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
         if self.bar.disable:
             self._print()
@@ -56,4 +58,6 @@ class ProgressLine:
         self.printed = time.monotonic()
         elapsed = self.printed - self.started
         left = elapsed / max(1, self.done - self.first) * (self.total - self.done)
-        print(f"{self.title}  {self.done}/{self.total}  {self._scores()}  {left:.0f} s left", file=sys.stderr, flush=True)
+        print(
+            f"{self.title}  {self.done}/{self.total}  {self._scores()}  {left:.0f} s left", file=sys.stderr, flush=True
+        )

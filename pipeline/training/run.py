@@ -16,7 +16,7 @@ from pipeline import templates
 from pipeline.errors import UserError
 from pipeline.files import digest, digest_files, read_json, replacing_directory, write_json, write_parquet
 from pipeline.learners import Learner, count, make_learner
-from pipeline.params import LearnerSections, Params
+from pipeline.params import Params, learner_section
 from pipeline.programs import family_from, make_family
 from pipeline.programs.tables import read_split
 from pipeline.training import batches, checkpoint, machine
@@ -164,7 +164,7 @@ def load_run(directory: Path) -> tuple[Learner, dict[str, Any]]:
     try:
         family = family_from(config["family"], config["program"])
         template = templates.from_spec(config["template"], str(directory / "config.json"))
-        section = LearnerSections.model_fields[config["learner"]].annotation.model_validate(config["settings"])
+        section = learner_section(config["learner"], config["settings"])
         learner = make_learner(config["learner"], family, template, section)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{directory}/config.json is not the configuration of a run ({error})") from None

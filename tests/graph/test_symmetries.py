@@ -123,7 +123,9 @@ def test_all_automorphisms_of_a_small_graph(template: Template, order: int) -> N
         return a["group"] == b["group"] and (not a["fixed"] or a["index"] == b["index"])
 
     def same_edges(a: dict, b: dict) -> bool:
-        return sorted((e["kind"], e["tensor"]) for e in a.values()) == sorted((e["kind"], e["tensor"]) for e in b.values())
+        return sorted((e["kind"], e["tensor"]) for e in a.values()) == sorted(
+            (e["kind"], e["tensor"]) for e in b.values()
+        )
 
     found = list(MultiDiGraphMatcher(network, network, same_node, same_edges).isomorphisms_iter())
     assert len(found) == order

@@ -1,0 +1,182 @@
+"""The whole pipeline on tiny settings with real DVC: what runs, what reruns, and that nothing else does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+YAML_FILE = YAML(typ="safe", pure=True)
+COPIED = ("pipeline", "stages", "profiles", "results", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone's worth of files with tiny settings, after one `dvc repro`."""
+    root = tmp_path_factory.mktemp("workspace")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, root / name)
+    write(root, tiny_settings())
+    run(root, "git", "init", "-q")
+    run(root, "git", "config", "user.name", "tests")
+    run(root, "git", "config", "user.email", "tests@example.org")
+    run(root, "git", "add", "-A")
+    run(root, "git", "commit", "-qm", "tiny")
+    dvc(root, "init", "-q")
+    dvc(root, "repro")
+    return root
+
+
+def tiny_settings() -> dict[str, Any]:
+    settings = YAML_FILE.load((ROOT / "profiles" / "laptop.yaml").read_text())
+    settings["grid"] = {"families": ["sumfirst", "addmod"], "learners": ["direct_mlp", "meta_mlp"], "seeds": [0]}
+    settings["programs"]["sumfirst"].update(train=80, test=16, val=10, ood=10)
+    for family in ("sumfirst", "addmod"):
+        settings["training"][family].update(steps=20, batch=16, eval_every=10)
+    settings["evaluation"]["bootstrap"] = 50
+    return settings
+
+
+def write(root: Path, settings: dict[str, Any]) -> None:
+    with (root / "params.yaml").open("w") as file:
+        YAML_FILE.dump(settings, file)
+
+
+def run(root: Path, *command: str) -> str:
+    here = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        "PATH": here + os.pathsep + os.environ["PATH"],
+        "NEUROP_TRACKING": "off",
+        "DVC_NO_ANALYTICS": "1",
+        "NO_COLOR": "1",
+    }
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    return run(root, sys.executable, "-m", "dvc", *arguments)
+
+
+def ran(output: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def stale(root: Path) -> set[str]:
+    """The stages that DVC would rerun because of their own inputs."""
+    output = dvc(root, "status", "--json")
+    return set(YAML_FILE.load(output))
+
+
+@pytest.fixture
+def restored(workspace: Path):
+    """The workspace with settings and code put back after the test, outputs from the cache."""
+    settings = (workspace / "params.yaml").read_text()
+    yield workspace
+    (workspace / "params.yaml").write_text(settings)
+    for name in ("pipeline", "stages"):
+        shutil.copytree(ROOT / name, workspace / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+
+
+def test_everything_is_there_and_nothing_is_stale(workspace: Path) -> None:
+    for family in ("sumfirst", "addmod"):
+        for learner in ("direct_mlp", "meta_mlp"):
+            files = {p.name for p in (workspace / "data" / "runs" / family / learner / "0").iterdir()}
+            assert files == {"weights.safetensors", "last.safetensors", "history.parquet", "config.json"}
+            assert (workspace / "data" / "evaluations" / family / learner / "accuracy.csv").exists()
+    assert "<html" in (workspace / "reports" / "index.html").read_text()
+    assert stale(workspace) == set()
+    assert ran(dvc(workspace, "repro")) == set()
+
+
+def test_adding_a_seed_trains_that_seed_alone(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["grid"]["seeds"] = [0, 1]
+    write(restored, settings)
+    weights = restored / "data/runs/addmod/meta_mlp/0/weights.safetensors"
+    before = weights.read_bytes()
+    done = ran(dvc(restored, "repro", "evaluate@addmod-meta_mlp"))
+    assert done == {"train@addmod-meta_mlp-1", "evaluate@addmod-meta_mlp"}
+    assert weights.read_bytes() == before
+    table = (restored / "data/evaluations/addmod/meta_mlp/accuracy.csv").read_text()
+    assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"0", "1"}
+
+
+def test_changing_a_learner_reruns_that_learner_alone(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["learners"]["addmod"]["meta_mlp"]["learning_rate"] = 1e-4
+    write(restored, settings)
+    assert stale(restored) - {"evaluate@addmod-meta_mlp"} == {"train@addmod-meta_mlp-0"}
+
+
+def test_changing_data_settings_reruns_that_family(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["programs"]["sumfirst"]["seed"] = 1
+    write(restored, settings)
+    assert {name.split("@")[0] for name in stale(restored)} >= {"generate", "train"}
+    assert not any("addmod" in name for name in stale(restored))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("pipeline/learners/meta_mlp.py", {"train@addmod-meta_mlp-0", "train@sumfirst-meta_mlp-0"}),
+        ("pipeline/learners/meta_gnn.py", set()),
+        ("pipeline/params.py", set()),
+        ("stages/generate.py", {"generate@addmod", "generate@sumfirst"}),
+    ],
+)
+def test_a_code_change_reruns_what_it_touches(restored: Path, path: str, expected: set[str]) -> None:
+    file = restored / path
+    file.write_text(file.read_text() + "\n# changed\n")
+    assert {name for name in stale(restored) if name.startswith(("generate", "train"))} == expected
+
+
+def test_a_lost_output_comes_back_from_the_cache_without_training(restored: Path) -> None:
+    directory = restored / "data/runs/sumfirst/direct_mlp/0"
+    before = (directory / "weights.safetensors").read_bytes()
+    shutil.rmtree(directory)
+    output = dvc(restored, "repro", "train@sumfirst-direct_mlp-0")
+    assert ran(output) == set()
+    assert (directory / "weights.safetensors").read_bytes() == before
+
+
+def test_a_program_from_intent_to_answer(workspace: Path) -> None:
+    neurop = [sys.executable, "-c", "from pipeline.cli import script; script()"]
+    said = run(workspace, *neurop, "synthesize", "addmod", "37", "-o", "add37.safetensors")
+    assert "4448 weights written by addmod/meta_mlp/0" in said
+    answer = int(run(workspace, *neurop, "run", "add37.safetensors", "5", "36"))
+    assert 0 <= answer < 47
+    checked = subprocess.run(
+        [*neurop, "verify", "add37.safetensors"], cwd=workspace, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 1  # twenty steps teach nothing
+    assert re.search(r"not verified: \d+ of 1369 right .* all inputs there are of addmod p=37", checked.stdout)
+
+
+def test_bad_settings_stop_a_stage_in_one_line_and_leave_outputs(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["programs"]["sumfirst"]["train"] = "many"
+    write(restored, settings)
+    before = sorted((restored / "data" / "splits" / "sumfirst").iterdir())
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.generate", "sumfirst"], cwd=restored, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: params.yaml: programs.sumfirst.train:")
+    assert done.stderr.count("\n") == 1
+    assert sorted((restored / "data" / "splits" / "sumfirst").iterdir()) == before
