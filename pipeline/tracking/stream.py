@@ -143,8 +143,7 @@ class Live:
 
 
 def _newer(path: Path, header: Mapping[str, Any]) -> bool:
-    # File systems round times; a second is nothing beside the import of PyTorch before it.
-    return path.exists() and path.stat().st_mtime > header["started"] - 1
+    return path.exists() and path.stat().st_mtime > header["started"]
 
 
 def _json(path: Path) -> Any:

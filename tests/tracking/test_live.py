@@ -1,0 +1,90 @@
+"""Live curves, and publishing what a training began: one run, each point once."""
+
+from __future__ import annotations
+
+import select
+import signal
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.params import Params
+from pipeline.tracking import Follower, publish
+from pipeline.tracking.store import OUTPUTS
+from pipeline.training.run import Places, RunId
+from tests.tracking.made_up import (
+    FAMILY,
+    FIRST,
+    LEARNER,
+    STEPS,
+    curve,
+    dump,
+    live,
+    named,
+    row,
+    write_evaluations,
+    write_outputs,
+    write_run,
+)
+
+
+def test_a_follower_and_publish_give_one_run_with_complete_curves(root: Path, grid: Params) -> None:
+    with Follower(FIRST, grid) as following:
+        for step in STEPS[:2]:
+            following.send(row(0, step))
+        process, answers = following.process, following._answers
+        assert process is not None
+        assert answers is not None
+        assert select.select([answers], [], [], 60)[0]
+        process.send_signal(signal.SIGINT)  # Ctrl-C in a terminal reaches the whole process group
+        following.send(row(0, STEPS[2]))
+    assert process.wait(60) == 0
+    (run,) = named(dump(), str(FIRST))
+    assert run["info"]["status"] == "KILLED"  # no outputs: training may go on
+    assert curve(run, "curve/val_accuracy") == [(0, 0.0), (5, 0.05), (10, 0.1)]
+    assert run["params"]["training.steps"] == "12"
+
+    write_outputs(grid)
+    publish(grid)
+    (published,) = named(dump(), str(FIRST))
+    assert published["info"]["run_id"] == run["info"]["run_id"]
+    assert published["info"]["status"] == "FINISHED"
+    assert curve(published, "curve/val_accuracy") == [(0, 0.0), (5, 0.05), (10, 0.1), (12, 0.12)]
+    assert curve(published, "curve/loss") == [(5, 1 / 5), (10, 1 / 10), (12, 1 / 12)]
+    assert len(named(dump(), f"{FAMILY}/{LEARNER}")) == 1
+
+
+def test_a_resumed_training_continues_its_run_and_repeats_no_point(root: Path, grid: Params) -> None:
+    killed = live(grid, (0, 5, 10))
+    killed.close()
+    resumed = live(grid, (10, 12))
+    assert resumed.run == killed.run
+    (run,) = named(dump(), str(FIRST))
+    assert run["info"]["status"] == "RUNNING"
+    assert curve(run, "curve/val_loss") == [(step, 2.5) for step in STEPS]
+
+
+def test_a_training_that_starts_afresh_leaves_the_points_of_another_alone(root: Path, grid: Params) -> None:
+    old, new = live(grid, (0, 5)), live(grid, STEPS)
+    assert new.run != old.run
+    write_outputs(grid)
+    publish(grid)
+    found = dump()
+    assert OUTPUTS in found[new.run]["tags"]
+    assert OUTPUTS not in found[old.run]["tags"]
+    assert curve(found[old.run], "curve/val_loss") == [(0, 2.5), (5, 2.5)]
+
+
+def test_a_finished_training_says_so_and_on_what_it_ran(root: Path, grid: Params) -> None:
+    run = live(grid, STEPS)
+    write_run(grid, FIRST)
+    write_json(Places().log(FIRST), {"device": "a machine", "seconds": 1.5})
+    run.close()
+    (found,) = named(dump(), str(FIRST))
+    assert found["info"]["status"] == "FINISHED"
+    assert found["tags"]["machine.device"] == "a machine"
+    assert curve(found, "machine/seconds") == [(0, 1.5)]
+    write_run(grid, RunId(FAMILY, LEARNER, 1))
+    write_evaluations(grid)
+    publish(grid)
+    (published,) = named(dump(), str(FIRST))
+    assert published["info"]["end_time"] == found["info"]["end_time"]
