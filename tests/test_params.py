@@ -48,7 +48,7 @@ WRONG = {
         "templates.addmod: d_model = 8 is not a multiple of n_heads = 3",
     ),
     "unknown schedule": ({"training.addmod.schedule": "linear"}, "training.addmod.schedule: .*linear"),
-    "n longer than the list": ({"programs.sumfirst.ood_n": [9]}, "programs.sumfirst: n = 9 is longer than the list"),
+    "n longer than the list": ({"programs.sumfirst.ood_n": [6]}, "programs.sumfirst: n = 6 is longer than the list"),
     "n in two splits": ({"programs.sumfirst.val_n": [2]}, "programs.sumfirst: holds 2 more than once"),
     "empty range": ({"programs.sumfirst.low": 2}, "programs.sumfirst: low = 2 must be below high = 2"),
     "sums that do not fit the files": ({"programs.sumfirst.low": -7000}, "programs.sumfirst: sums beyond ±32767"),

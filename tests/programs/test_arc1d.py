@@ -104,6 +104,12 @@ def test_rule_on_the_papers_rows(case: tuple[Intent, int]) -> None:
         assert answer.strip("0") == row.strip("0")
 
 
+@given(st.text("0123456789", min_size=12, max_size=12), st.sampled_from(["move_right(3)", "recolor_bar(2)"]))
+def test_rule_on_rows_that_are_no_inputs(row: str, name: str) -> None:
+    intent, x = PAPER.parse(name), np.array([list(map(int, row))])
+    assert text(PAPER.rule(intent, x)) == [by_words(intent, row)]
+
+
 @given(st.integers(0, PAPER.space(Intent("fill")) - 1), st.integers(0, PAPER.space(Intent("flip")) - 1))
 def test_hollow_undoes_fill_and_flip_undoes_itself(bar: int, block: int) -> None:
     fill, hollow, flip = Intent("fill"), Intent("hollow"), Intent("flip")
