@@ -140,8 +140,13 @@ def test_scratch_is_keyed_by_all_that_determines_the_run(params: Params, places:
     path = places.splits("sumfirst") / "ood.parquet"
     path.write_bytes(b"other")
     assert key(params) in keys
-    shutil.copy(places.splits("sumfirst") / "test.parquet", places.splits("sumfirst") / "train.parquet")
-    assert key(params) not in keys
+    for split in ("train", "val"):
+        path = places.splits("sumfirst") / f"{split}.parquet"
+        content = path.read_bytes()
+        path.write_bytes(b"other")
+        assert key(params) not in keys
+        path.write_bytes(content)
+    assert key(params) in keys
     assert scratch_key(configuration(params, RUN, places), torch.device("cuda")) not in keys
 
 
