@@ -34,10 +34,10 @@ def test_a_follower_and_publish_give_one_run_with_complete_curves(root: Path, gr
         process, answers = following.process, following._answers
         assert process is not None
         assert answers is not None
-        assert select.select([answers], [], [], 60)[0]
+        assert select.select([answers], [], [], 300)[0]
         process.send_signal(signal.SIGINT)  # Ctrl-C in a terminal reaches the whole process group
         following.send(row(0, STEPS[2]))
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     (run,) = named(dump(), str(FIRST))
     assert run["info"]["status"] == "KILLED"  # no outputs: training may go on
     assert curve(run, "curve/val_accuracy") == [(0, 0.0), (5, 0.05), (10, 0.1)]

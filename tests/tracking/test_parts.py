@@ -40,7 +40,7 @@ store.log(run, {("m", i): (0.5, 1.0) for i in range(2500)})
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0]
     assert sorted(run["tags"][RUN] for run in dump().values()) == ["sumfirst/meta_mlp", *2 * ["sumfirst/meta_mlp/0"]]
     assert [len(run["points"]["m"]) for run in named(dump(), "sumfirst/meta_mlp/0")] == [2500] * 2
 

@@ -66,7 +66,7 @@ def test_training_without_tracking_is_unharmed_and_says_so_once(
     with Follower(FIRST, grid) as following:
         train(grid, FIRST, Hooks(on_row=following.send))
         if following.process is not None:
-            following.process.wait(60)
+            following.process.wait(300)
         following.send(row(0, 13))
         following.send(row(0, 14))
     followed = file_bytes(Places().run(FIRST))
