@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -62,6 +62,7 @@ def test_parameters_are_within_5_percent_of_the_papers(family: str, learner: str
     assert abs(parameters / BUDGETS[family, learner] - 1) <= 0.05
 
 
+@settings(max_examples=25)
 @given(st.sampled_from(FAMILIES), st.sampled_from(LEARNERS), st.integers(1, 400), st.integers(1, 400))
 def test_more_width_never_gives_fewer_parameters(family: str, learner: str, one: int, two: int) -> None:
     narrow, wide = sorted((one / 128, two / 128))
@@ -81,8 +82,10 @@ def test_widths_are_kept_within_tolerance_and_matched_beyond(learner: str) -> No
     assert abs(count(make_learner(learner, family, template, far))["trainable"] / budget - 1) <= 0.05
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-@pytest.mark.parametrize("budget", [1, 10**13])
+@pytest.mark.parametrize(
+    ("learner", "budget"),
+    [("meta_mlp", 1), ("meta_mlp", 10**13), ("direct_mlp", 10**13), ("direct_transformer", 1), ("meta_gnn", 1)],
+)
 def test_a_budget_that_no_width_meets_is_refused(learner: str, budget: int) -> None:
     params = tiny({f"learners.addmod.{learner}.budget": budget})
     message = rf"^learners.addmod.{learner}.budget: no width gives {budget} ± 5 % parameters; the nearest gives \d+$"

@@ -20,7 +20,7 @@ PATHS |= {"b_in": "fc_in", "b_out": "fc_out"}
 
 def peer(template: Transformer) -> Any:
     """TransformerLens's own small model of the same sizes; nothing is fetched."""
-    lens = pytest.importorskip("transformer_lens")
+    import transformer_lens as lens  # here, because it takes seconds
     from transformer_lens.model_bridge.sources import native
 
     c = template.config
