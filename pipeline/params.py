@@ -175,8 +175,8 @@ class LearnerSection(Section):
 
     budget: Positive | None
     activation: Activation
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class HiddenSection(LearnerSection):
@@ -188,7 +188,7 @@ class HiddenSection(LearnerSection):
 class MetaSection(LearnerSection):
     """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's."""
 
-    spread: Annotated[float, Field(gt=0)]
+    spread: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DirectMlp(HiddenSection):
