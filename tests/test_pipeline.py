@@ -158,7 +158,7 @@ def test_a_lost_output_comes_back_from_the_cache_without_training(restored: Path
 def test_a_program_from_intent_to_answer(workspace: Path) -> None:
     neurop = [sys.executable, "-c", "from pipeline.cli import script; script()"]
     said = run(workspace, *neurop, "synthesize", "addmod", "37", "-o", "add37.safetensors")
-    assert "4448 weights written by addmod/meta_mlp/0" in said
+    assert "3376 weights written by addmod/meta_mlp/0" in said
     answer = int(run(workspace, *neurop, "run", "add37.safetensors", "5", "36"))
     assert 0 <= answer < 47
     checked = subprocess.run(
