@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     settings = params.load()
     if family not in params.FAMILIES or learner not in params.LEARNERS:
         raise UserError(f"there is no run {run}; families and learners are those of params.yaml's grid")
-    with Follower(run) as follower:
+    with Follower(run, settings) as follower:
         try:
             train(settings, run, Hooks(on_row=follower.send, stop=stop))
         except Interrupted as interruption:
