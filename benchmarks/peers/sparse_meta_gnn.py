@@ -34,7 +34,7 @@ class SparseMetaGnn:
     def slots(self, u: Tensor) -> Tensor:
         """Slots [K, T] from intent codes u [K, d_u]."""
         learner = self.learner
-        nodes, edges = self._embed(u)
+        nodes, edges = (h.flatten(0, 1) for h in learner.embed(u))  # [K·N, d], [K·E, d]
         copies, d = nodes.shape[0] // self.n_nodes, nodes.shape[1]
         links = torch.stack([learner.passing.kinds[kind] for kind in self.link_kind]) if self.link_kind else None
         for _ in range(learner.passing.rounds):
@@ -45,12 +45,6 @@ class SparseMetaGnn:
         else:
             decoded = decoded[:, :, 0]
         return decoded + learner.theta0 if hasattr(learner, "theta0") else decoded
-
-    def _embed(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """h⁰ of all copies' nodes [K·N, d] and edges [K·E, d]: the learner's own encoders."""
-        nodes, edges = self.learner.embed(u)
-        flat_nodes, flat_edges = torch.cat(list(nodes.values()), 1), torch.cat([e.flatten(1, 2) for e in edges], 1)
-        return flat_nodes.flatten(0, 1), flat_edges.flatten(0, 1)
 
     def _round(self, nodes: Tensor, edges: Tensor, links: Tensor | None, copies: int) -> tuple[Tensor, Tensor]:
         passing = self.learner.passing

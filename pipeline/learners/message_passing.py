@@ -1,21 +1,22 @@
 """Message passing on a neural graph in blocks: node groups and dense bipartite edge blocks, no scatter (§4.3).
 
-Every array of nodes is [K, n, d]; every array of edges is [K, source, target, d].
+All nodes are one array [K, N, d] and all edges one array [K, E, d], group after group and block after
+block, so that every linear layer is one product; blocks are views [K, source, target, ·] into them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.graph import EdgeBlock, Link, NeuralGraph
 from pipeline.graph.neural_graph import ALIGN, PASS_THRU, RESIDUAL
 from pipeline.learners.layers import ACTIVATIONS
 from pipeline.params import MetaGnn
-
-Nodes = dict[str, Tensor]
 
 
 @dataclass
@@ -55,40 +56,44 @@ class Message(nn.Module):
         self.score = nn.Linear(width, 1, bias=False)
         self.out = nn.Linear(width, d)
 
-    def gather(self, receiver: Tensor, sender: Tensor, along: Tensor, dim: int) -> Partial:
-        """Messages summed over the senders' axis `dim`.
-
-        receiver, sender: embeddings [K, …, d], shaped to broadcast against each other.
-        along: the edge's part of the first layer, `self.edge(e)` [K, …, m] or [m].
-        """
-        hidden = self.act(self.receiver(receiver) + self.sender(sender) + along)  # [K, …, m]
+    def gather(self, receiver: Tensor, sender: Tensor, edge: Tensor, dim: int) -> Partial:
+        """Messages summed over the senders' axis `dim`; the arguments are the three parts of the
+        first layer [K, …, m], shaped to broadcast."""
+        hidden = self.act(receiver + sender + edge)  # [K, …, m]
         if self.aggregation == "attn":
             score = self.score(hidden)
             peak = score.detach().amax(dim, keepdim=True)
             weight = (score - peak).exp()
             return Partial((weight * hidden).sum(dim), weight.sum(dim), peak.squeeze(dim))
         summed = hidden.sum(dim)
-        count = torch.full_like(summed[..., :1], hidden.shape[dim])
-        return Partial(summed, count, None)
+        return Partial(summed, torch.full_like(summed[..., :1], hidden.shape[dim]), None)
 
-    def merge(self, partials: list[Partial]) -> Tensor:
-        """The aggregated message [K, n, d] of one group from all its blocks."""
-        if self.aggregation == "attn":
-            peak = torch.stack([p.peak for p in partials if p.peak is not None]).amax(0)
-            factors = [(p.peak - peak).exp() for p in partials if p.peak is not None]
-            values = sum(p.values * factor for p, factor in zip(partials, factors, strict=True))
-            weight = sum(p.weight * factor for p, factor in zip(partials, factors, strict=True))
-        else:
-            values, weight = sum(p.values for p in partials), sum(p.weight for p in partials)
-        assert isinstance(values, Tensor) and isinstance(weight, Tensor)
+    def merge(self, inbox: list[list[Partial]]) -> Tensor:
+        """The aggregated messages [K, N, d] of all groups, each from all its partial sums."""
+        values, weights = zip(*[self._merge(partials) for partials in inbox], strict=True)
+        total, weight = torch.cat(values, 1), torch.cat(weights, 1)
         if self.aggregation == "sum":
-            return values @ self.out.weight.T + weight * self.out.bias
-        out: Tensor = self.out(values / weight)
+            return total @ self.out.weight.T + weight * self.out.bias
+        out: Tensor = self.out(total / weight)
         return out
+
+    def _merge(self, partials: list[Partial]) -> tuple[Tensor, Tensor]:
+        """Values [K, n, m] and weight [K, n, 1] of one group, over a common peak."""
+        if len(partials) == 1:
+            return partials[0].values, partials[0].weight
+        if self.aggregation == "attn":
+            peaks = [p.peak for p in partials if p.peak is not None]
+            highest = torch.stack(peaks).amax(0)
+            factors = [(peak - highest).exp() for peak in peaks]
+            values = torch.stack([p.values * f for p, f in zip(partials, factors, strict=True)])
+            weights = torch.stack([p.weight * f for p, f in zip(partials, factors, strict=True)])
+        else:
+            values, weights = torch.stack([p.values for p in partials]), torch.stack([p.weight for p in partials])
+        return values.sum(0), weights.sum(0)
 
 
 class Update(nn.Module):
-    """f(h, …; φ_upd) = h + MLP of the concatenation, optionally normalised first."""
+    """f(h, …; φ_upd) = h + MLP of the concatenation, optionally normalised."""
 
     def __init__(self, d: int, inputs: int, width: int, activation: str, use_norm: bool) -> None:
         super().__init__()
@@ -98,10 +103,12 @@ class Update(nn.Module):
         self.norm = nn.LayerNorm(d) if use_norm else nn.Identity()
 
     def forward(self, h: Tensor, *others: Tensor) -> Tensor:
-        """h and the others [K, …, d], shaped to broadcast, give the new h."""
-        total = self.first[0](h)
-        for layer, other in zip(list(self.first)[1:], others, strict=True):
-            total = total + layer(other)
+        """h and the others [K, …, d] give the new h."""
+        parts = [layer(value) for layer, value in zip(self.first, (h, *others), strict=True)]
+        return self.finish(h, torch.stack(parts).sum(0))
+
+    def finish(self, h: Tensor, total: Tensor) -> Tensor:
+        """The new h from the sum of the first layer's parts [K, …, m]."""
         new: Tensor = self.norm(h + self.second(self.act(total)))
         return new
 
@@ -120,6 +127,8 @@ class MessagePassing(nn.Module):
         self.graph, self.rounds, self.bidirectional = graph, settings.rounds, settings.bidirectional
         carries = {RESIDUAL: settings.residual, PASS_THRU: settings.pairing, ALIGN: settings.pairing}
         self.links = [link for link in graph.links if carries[link.kind]]
+        self.node_sizes = [group.size for group in graph.groups]
+        self.edge_shapes = [(graph.group(b.source).size, graph.group(b.target).size) for b in graph.blocks]
         self.forth = Message(d, width, settings.aggregation, activation)
         self.back = self.forth
         if settings.bidirectional and settings.rev_edge_mode == "separate":
@@ -131,57 +140,101 @@ class MessagePassing(nn.Module):
         kinds = sorted({link.kind for link in self.links})
         self.kinds = nn.ParameterDict({kind: torch.randn(d) * d**-0.5 for kind in kinds})
 
-    def forward(self, nodes: Nodes, edges: list[Tensor]) -> tuple[Nodes, list[Tensor]]:
-        """Embeddings after k rounds, from nodes {group: [K, n, d]} and edges [K, s, t, d] in the order of blocks."""
+    def forward(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of nodes [K, N, d] and edges [K, E, d] after k rounds."""
+        update = self.update_edge
         for _ in range(self.rounds):
-            nodes = self._update_nodes(nodes, edges)
-            edges = [
-                self.update_edge(edge, nodes[block.source][:, :, None], nodes[block.target][:, None])
-                for block, edge in zip(self.graph.blocks, edges, strict=True)
+            forth, back, own = project(edges, [self.forth.edge, self.back.edge, update.first[0]])
+            nodes = self._update_nodes(nodes, self.blocks(forth), self.blocks(back))
+            from_source, from_target = (
+                self.groups(part) for part in project(nodes, [update.first[1], update.first[2]])
+            )
+            ends = [
+                (from_source[b.source][:, :, None] + from_target[b.target][:, None]).flatten(1, 2)
+                for b in self.graph.blocks
             ]
+            edges = update.finish(edges, own + torch.cat(ends, 1))
         return nodes, edges
 
-    def _update_nodes(self, nodes: Nodes, edges: list[Tensor]) -> Nodes:
-        inbox: Inbox = {name: [] for name in nodes}
-        for block, edge in zip(self.graph.blocks, edges, strict=True):
-            self._exchange(inbox, block, nodes, edge)
+    def groups(self, nodes: Tensor) -> dict[str, Tensor]:
+        """Nodes [K, N, ·] as views [K, n, ·] by group."""
+        names = [group.name for group in self.graph.groups]
+        return dict(zip(names, torch.split(nodes, self.node_sizes, 1), strict=True))
+
+    def blocks(self, edges: Tensor) -> list[Tensor]:
+        """Edges [K, E, ·] as views [K, s, t, ·], block by block."""
+        pieces = torch.split(edges, [s * t for s, t in self.edge_shapes], 1)
+        return [piece.unflatten(1, shape) for piece, shape in zip(pieces, self.edge_shapes, strict=True)]
+
+    def _update_nodes(self, nodes: Tensor, forth: list[Tensor], back: list[Tensor]) -> Tensor:
+        layers = [self.forth.receiver, self.forth.sender, self.back.receiver, self.back.sender]
+        heard, said, heard_back, said_back = (self.groups(part) for part in project(nodes, layers))
+        inbox: Inbox = {group.name: [] for group in self.graph.groups}
+        for block, along, along_back in zip(self.graph.blocks, forth, back, strict=True):
+            self._exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
         for link in self.links:
-            if link.kind == PASS_THRU:
-                self._exchange_heads(inbox, link, nodes)
-            else:
-                self._exchange_pairs(inbox, link, nodes)
-        return {
-            name: self.update_node(h, self.forth.merge(inbox[name])) if inbox[name] else h for name, h in nodes.items()
-        }
+            exchange = self._exchange_heads if link.kind == PASS_THRU else self._exchange_pairs
+            edge = self.kinds[link.kind]
+            exchange(inbox, link, (heard, said, self.forth.edge(edge)), (heard_back, said_back, self.back.edge(edge)))
+        return self._deliver(nodes, inbox)
 
-    def _exchange(self, inbox: Inbox, block: EdgeBlock, nodes: Nodes, edge: Tensor) -> None:
-        """Messages along a dense block [K, s, t, d]: to its targets, summed over sources, and back."""
-        source, target = nodes[block.source][:, :, None], nodes[block.target][:, None]
-        along = self.forth.edge(edge)
-        inbox[block.target].append(self.forth.gather(target, source, along, 1))
+    def _deliver(self, nodes: Tensor, inbox: Inbox) -> Tensor:
+        """Update the nodes that got messages; the others stay as they are."""
+        if all(inbox.values()):
+            return self.update_node(nodes, self.forth.merge(list(inbox.values())))
+        parts = self.groups(nodes)
+        reached = [name for name, partials in inbox.items() if partials]
+        messages = self.forth.merge([inbox[name] for name in reached])
+        new = self.update_node(torch.cat([parts[name] for name in reached], 1), messages)
+        parts |= dict(zip(reached, torch.split(new, [parts[name].shape[1] for name in reached], 1), strict=True))
+        return torch.cat(list(parts.values()), 1)
+
+    def _exchange(self, inbox: Inbox, block: EdgeBlock, forth: Parts, back: Parts) -> None:
+        """Messages along a dense block [K, s, t, m]: to its targets, summed over sources, and back."""
+        heard, said, along = forth
+        receiver, sender = heard[block.target][:, None], said[block.source][:, :, None]
+        inbox[block.target].append(self.forth.gather(receiver, sender, along, 1))
         if self.bidirectional:
-            along = along if self.back is self.forth else self.back.edge(edge)
-            inbox[block.source].append(self.back.gather(source, target, along, 2))
+            heard, said, along = back
+            receiver, sender = heard[block.source][:, :, None], said[block.target][:, None]
+            inbox[block.source].append(self.back.gather(receiver, sender, along, 2))
 
-    def _exchange_pairs(self, inbox: Inbox, link: Link, nodes: Nodes) -> None:
+    def _exchange_pairs(self, inbox: Inbox, link: Link, forth: Parts, back: Parts) -> None:
         """Messages between one-to-one partners: axis 2 is the one neighbour of each node."""
-        source, target = nodes[link.source][:, :, None], nodes[link.target][:, :, None]
-        edge = self.kinds[link.kind]
-        inbox[link.target].append(self.forth.gather(target, source, self.forth.edge(edge), 2))
+        heard, said, along = forth
+        receiver, sender = heard[link.target][:, :, None], said[link.source][:, :, None]
+        inbox[link.target].append(self.forth.gather(receiver, sender, along, 2))
         if self.bidirectional:
-            inbox[link.source].append(self.back.gather(source, target, self.back.edge(edge), 2))
+            heard, said, along = back
+            receiver, sender = heard[link.source][:, :, None], said[link.target][:, :, None]
+            inbox[link.source].append(self.back.gather(receiver, sender, along, 2))
 
-    def _exchange_heads(self, inbox: Inbox, link: Link, nodes: Nodes) -> None:
+    def _exchange_heads(self, inbox: Inbox, link: Link, forth: Parts, back: Parts) -> None:
         """Messages between the neurons of each head and the head's score node, as pass_thru edges join them."""
         inward = len(self.graph.group(link.source).shape) > 1
-        neuron_name, score_name = (link.source, link.target) if inward else (link.target, link.source)
-        score = nodes[score_name][:, :, None]  # [K, h, 1, d]
-        neurons = nodes[neuron_name].unflatten(1, (score.shape[1], -1))  # [K, h, e, d]
-        edge = self.kinds[link.kind]
+        neurons, score = (link.source, link.target) if inward else (link.target, link.source)
+        n_heads = self.graph.group(score).size
         if inward or self.bidirectional:
-            message = self.forth if inward else self.back
-            inbox[score_name].append(message.gather(score, neurons, message.edge(edge), 2))
+            message, (heard, said, along) = (self.forth, forth) if inward else (self.back, back)
+            senders = said[neurons].unflatten(1, (n_heads, -1))  # [K, h, e, m]
+            inbox[score].append(message.gather(heard[score][:, :, None], senders, along, 2))
         if not inward or self.bidirectional:
-            message = self.back if inward else self.forth
-            partial = message.gather(neurons[..., None, :], score[..., None, :], message.edge(edge), 3)
-            inbox[neuron_name].append(partial.flatten())
+            message, (heard, said, along) = (self.back, back) if inward else (self.forth, forth)
+            receivers = heard[neurons].unflatten(1, (n_heads, -1))[..., None, :]  # [K, h, e, 1, m]
+            partial = message.gather(receivers, said[score][:, :, None, None], along, 3)
+            inbox[neurons].append(partial.flatten())
+
+
+Parts = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
+"""A message's first layer applied to all nodes as receivers, as senders, and to the edges of one block."""
+
+
+def project(h: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
+    """Several linear layers of one input [K, n, d] as one product; a layer named twice is computed once."""
+    distinct = [layer for i, layer in enumerate(layers) if layer not in layers[:i] and isinstance(layer, nn.Linear)]
+    weight = torch.cat([layer.weight for layer in distinct])
+    bias = torch.cat(
+        [layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in distinct]
+    )
+    parts = F.linear(h, weight, bias).split([len(layer.weight) for layer in distinct], -1)
+    return tuple(parts[distinct.index(layer)] for layer in layers if isinstance(layer, nn.Linear))

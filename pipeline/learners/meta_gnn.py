@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.graph import from_template
 from pipeline.learners.base import Head, MetaLearner
 from pipeline.learners.layers import mlp, slot_codes
-from pipeline.learners.message_passing import MessagePassing, Nodes
+from pipeline.learners.message_passing import MessagePassing
 from pipeline.params import MetaGnn as Settings
 from pipeline.programs import Family
 from pipeline.templates import Template
@@ -87,21 +87,21 @@ class MetaGnn(MetaLearner):
         widest = max(code.shape[1] for code in codes)
         return [F.pad(code, (0, widest - code.shape[1])) for code in codes]
 
-    def embed(self, u: Tensor) -> tuple[Nodes, list[Tensor]]:
-        """h⁰ of nodes {group: [K, n, d]} and edges [K, s, t, d]; K = 1 where the intent does not enter."""
+    def embed(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """h⁰ of all nodes [K, N, d] and all edges [K, E, d]; K = 1 where the intent does not enter."""
         embedded = []
         for i in range(len(self.graph.groups) + len(self.graph.blocks)):
             h = self.encoders[i % len(self.encoders)](u, getattr(self, f"code_{i}"))
             embedded.append(h + self.learned[i] if self.learned else h)
-        nodes = dict(zip((group.name for group in self.graph.groups), embedded, strict=False))
-        sizes = [(self.graph.group(b.source).size, self.graph.group(b.target).size) for b in self.graph.blocks]
-        edges = embedded[len(nodes) :]
-        return nodes, [h.unflatten(1, size) for h, size in zip(edges, sizes, strict=True)]
+        n_groups = len(self.graph.groups)
+        return torch.cat(embedded[:n_groups], 1), torch.cat(embedded[n_groups:], 1)
 
-    def decode(self, nodes: Nodes, edges: list[Tensor]) -> Tensor:
+    def decode(self, nodes: Tensor, edges: Tensor) -> Tensor:
         """Decoded numbers of every slot [K, R + 1, T]."""
-        weights = [self.decoders[b.tensor](h) for b, h in zip(self.graph.blocks, edges, strict=True)]  # [K, s, t, r]
-        biases = {g.name: self.decoders[g.bias](nodes[g.name]) for g in self.graph.groups if g.bias}  # [K, n, r]
+        by_block = zip(self.graph.blocks, self.passing.blocks(edges), strict=True)
+        by_group = self.passing.groups(nodes)
+        weights = [self.decoders[b.tensor](h) for b, h in by_block]  # [K, s, t, r]
+        biases = {g.name: self.decoders[g.bias](by_group[g.name]) for g in self.graph.groups if g.bias}  # [K, n, r]
         k, r = weights[0].shape[0], self.rank + 1
         theta = self.graph.from_blocks(
             [w.permute(0, 3, 1, 2).flatten(0, 1) for w in weights],  # [K·r, s, t]
