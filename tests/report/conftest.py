@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,10 @@ def parsed(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def each_text_once() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def each_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings are read in every test and seldom differ; parsing them would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(params, "read_yaml", lambda path: parsed(Path(path).read_text(encoding="utf-8")))
-        yield
+    monkeypatch.setattr(params, "read_yaml", lambda path: parsed(Path(path).read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")
