@@ -13,10 +13,11 @@ from pipeline.evaluation.statistics import metric
 from pipeline.evaluation.tables import write
 from pipeline.files import replacing_directory, write_json
 from pipeline.training import machine
+from stages import arguments
 
 
 def main(argv: list[str]) -> None:
-    family, learner = argv
+    family, learner = arguments(argv, "evaluate", "FAMILY", "LEARNER")
     settings, device = params.load(), machine.prepare()
     runs = Path("data/runs") / family / learner
     splits = Path("data/splits") / family

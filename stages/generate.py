@@ -9,10 +9,11 @@ from pipeline.errors import run_main
 from pipeline.files import replacing_directory, write_json
 from pipeline.programs import make_family
 from pipeline.programs.tables import summary, write_splits
+from stages import arguments
 
 
 def main(argv: list[str]) -> None:
-    (name,) = argv
+    (name,) = arguments(argv, "generate", "FAMILY")
     splits = make_family(params.load(), name).generate()
     with replacing_directory(Path("data/splits") / name) as directory:
         write_splits(directory, splits)

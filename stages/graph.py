@@ -11,10 +11,11 @@ from pipeline.graph import from_template
 from pipeline.graph.draw import draw
 from pipeline.graph.views import tables
 from pipeline.templates import make_template
+from stages import arguments
 
 
 def main(argv: list[str]) -> None:
-    (family,) = argv
+    (family,) = arguments(argv, "graph", "FAMILY")
     template = make_template(params.load(), family)
     graph = from_template(template)
     view = tables(graph, template)

@@ -11,6 +11,7 @@ from pipeline.errors import UserError, run_main
 from pipeline.tracking import Follower
 from pipeline.training.loop import Hooks, Interrupted
 from pipeline.training.run import RunId, train
+from stages import arguments
 
 
 class StopSignal:
@@ -30,13 +31,11 @@ class StopSignal:
 
 
 def main(argv: list[str]) -> int:
-    family, learner, seed = argv
+    family, learner, seed = arguments(argv, "train", "FAMILY", "LEARNER", "SEED")
     if not seed.isdecimal():
         raise UserError(f"seed is '{seed}'; give a whole number")
     run, stop = RunId(family, learner, int(seed)), StopSignal()
     settings = params.load()
-    if family not in params.FAMILIES or learner not in params.LEARNERS:
-        raise UserError(f"there is no run {run}; families and learners are those of params.yaml's grid")
     with Follower(run, settings) as follower:
         try:
             train(settings, run, Hooks(on_row=follower.send, stop=stop))
