@@ -75,12 +75,17 @@ def _described(run: dict[str, Any], family: str, learner: str, root: Path) -> di
 
 
 def _commit(root: Path) -> str:
-    git = ["git", "-C", str(root)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changes = subprocess.run(
-        [*git, "status", "--porcelain", "--", "pipeline", "stages"], capture_output=True, text=True, check=True
-    ).stdout
+    commit = _git(root, "rev-parse", "HEAD").strip()
+    changes = _git(root, "status", "--porcelain", "--", "pipeline", "stages")
     return f"{commit[:12]} with changes" if changes else commit[:12]
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        raise UserError("Git knows no commit here, which results must name; run `neurop record` in a clone") from None
+    return done.stdout
 
 
 def _merge(folder: Path, accuracy: pd.DataFrame, runs: list[dict[str, Any]]) -> None:
