@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,25 @@ class Parser(argparse.ArgumentParser):
         sys.exit(EXIT_USER_ERROR)
 
 
+def seed(text: str) -> int:
+    """A seed from the command line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Write `output` within. Raises `UserError` if it is a directory or a device, or cannot be written."""
+    # Outputs are renamed into their place, which would replace even a device such as /dev/stdout.
+    try:
+        if not output.name or (output.exists() and not output.is_file()):
+            raise UserError(f"{output} is not a regular file; give another file with -o")
+        yield
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror or error}); give another file with -o") from None
+
+
 def synthesize(args: argparse.Namespace) -> None:
     from pipeline.synthesis import choose_run
     from pipeline.synthesis import synthesize as write
@@ -31,8 +51,9 @@ def synthesize(args: argparse.Namespace) -> None:
     places = Places()
     run = choose_run(params.load(), args.family, args.learner, args.seed, places)
     program = write(places.run(run), args.intent)
-    output = args.output or Path(f"{args.family}-{program.intent}.safetensors")
-    program.save(output)
+    output = Path(f"{args.family}-{program.intent}.safetensors") if args.output is None else args.output
+    with _writing(output):
+        program.save(output)
     print(f"{output}: {args.family} {program.intent}, {program.template.n_slots} weights written by {run}")
 
 
@@ -70,8 +91,10 @@ def graph(args: argparse.Namespace) -> None:
 
     template = make_template(params.load(), args.family)
     neural = from_template(template)
-    output = args.output or Path(f"{args.family}.svg")
-    write_text(output, draw(neural, tables(neural, template), f"Neural graph of the {args.family} template"))
+    output = Path(f"{args.family}.svg") if args.output is None else args.output
+    drawing = draw(neural, tables(neural, template), f"Neural graph of the {args.family} template")
+    with _writing(output):
+        write_text(output, drawing)
     print(f"{output}: {neural.n_nodes} nodes, {neural.n_weight_edges} weight edges, {template.n_slots} slots")
 
 
@@ -162,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("intent", help="addmod: p; sumfirst: n; arc1d: fill, flip, hollow, move_right:D, recolor_bar:C")
     made.add_argument("-o", "--output", type=Path, help="file to write (default: FAMILY-INTENT.safetensors)")
     made.add_argument("--learner", help="default: the meta-learner with the best val accuracy")
-    made.add_argument("--seed", type=int, help="default: the seed with the best val accuracy")
+    made.add_argument("--seed", type=seed, help="default: the seed with the best val accuracy")
 
     made = command("run", run, "run a program on one input")
     made.add_argument("file", type=Path)
@@ -170,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("verify", verify, "check a program: every input where that is possible, else fresh ones")
     made.add_argument("file", type=Path)
-    made.add_argument("--seed", type=int, default=0, help="of the fresh inputs")
+    made.add_argument("--seed", type=seed, default=0, help="of the fresh inputs")
 
     made = command("graph", graph, "draw the neural graph of a family's template")
     made.add_argument("family", choices=params.FAMILIES)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.errors import UserError
@@ -77,11 +77,29 @@ class NeuralProgram:
         }
         with replacing(path) as temporary:
             tensors = {name: value[0].contiguous() for name, value in self.theta.items()}
-            save_file(tensors, temporary, {"neurop": json.dumps(about, sort_keys=True)})
+            # Not `save_file`: its errors are no OSError, and its files are closed to other users.
+            temporary.write_bytes(save(tensors, {"neurop": json.dumps(about, sort_keys=True)}))
 
 
 def _parts(x: np.ndarray) -> Iterator[np.ndarray]:
     return (x[start : start + AT_ONCE] for start in range(0, len(x), AT_ONCE))
+
+
+def _fits(template: Template, family: Family) -> bool:
+    """Whether the template reads and writes what the family does."""
+    if isinstance(template, Transformer):
+        c, length = template.config, family.input_length + family.output_length - 1
+        return c.d_vocab == family.vocabulary and c.n_out == family.output_length and c.n_ctx >= length
+    ends = (template.tensors[0].shape[0], template.tensors[-1].shape[-1])
+    return family.vocabulary is None and ends == (family.input_length, family.output_length)
+
+
+def _has(family: Family, intent: Intent) -> bool:
+    """Whether a person could ask the family for this intent."""
+    try:
+        return family.parse(str(intent)) == intent
+    except UserError:
+        return False
 
 
 def load_program(path: Path) -> NeuralProgram:
@@ -94,9 +112,11 @@ def load_program(path: Path) -> NeuralProgram:
         kind, parameter = about["intent"]
         template = from_spec(about["template"], str(path))
         intent, source = Intent(str(kind), int(parameter)), dict(about["source"])
+        if not (_fits(template, family) and _has(family, intent)):
+            raise ValueError("its template or intent does not fit its family")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; write one with `neurop synthesize`") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
         line = str(error).splitlines()[0]
         raise UserError(f"{path} is not a program written by `neurop synthesize` ({line})") from None
     template.check(theta, str(path))
@@ -108,7 +128,10 @@ def synthesize(directory: Path, intent_text: str) -> NeuralProgram:
     learner, config = load_run(directory)
     if not isinstance(learner, MetaLearner):
         raise UserError(f"{config['learner']} is a direct baseline and writes no weights; name a meta-learner")
-    intent = learner.family.parse(intent_text)
+    try:
+        intent = learner.family.parse(intent_text)
+    except ValueError:  # Python converts no number of more than 4,300 digits.
+        raise UserError(f"{learner.family.name} has no intent '{intent_text[:20]}…'; give a smaller number") from None
     with torch.no_grad():
         theta = learner.generate(torch.from_numpy(learner.family.codes((intent,))))
     source = {key: config[key] for key in ("learner", "seed")} | {"configuration": configuration_digest(config)}
@@ -120,8 +143,8 @@ def choose_run(params: Params, family: str, learner: str | None, seed: int | Non
 
     Raises `UserError` if none of them is trained.
     """
-    learners = [learner] if learner else [name for name in params.grid.learners if name.startswith("meta_")]
-    if learner and learner not in LEARNERS:
+    learners = [learner] if learner is not None else [name for name in params.grid.learners if name.startswith("meta_")]
+    if learner is not None and learner not in LEARNERS:
         raise UserError(f"there is no learner '{learner}'; there are {', '.join(LEARNERS)}")
     seeds = params.grid.seeds if seed is None else (seed,)
     found = []
