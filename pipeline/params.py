@@ -19,8 +19,9 @@ Learner = Literal["direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "
 # Examples are stored as 16-bit integers.
 LARGEST = 2**15 - 1
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+# Strict: `true` is no number.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -175,8 +176,8 @@ class LearnerSection(Section):
 
     budget: Positive | None
     activation: Activation
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class HiddenSection(LearnerSection):
@@ -188,7 +189,7 @@ class HiddenSection(LearnerSection):
 class MetaSection(LearnerSection):
     """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's."""
 
-    spread: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    spread: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class DirectMlp(HiddenSection):
@@ -330,7 +331,7 @@ def read_yaml(path: Path | str) -> Any:
     """Read a YAML 1.2 file as plain values. Raises `UserError` with the place of a syntax error."""
     try:
         return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path} is missing; copy profiles/laptop.yaml to it") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid YAML: it is not UTF-8 text ({error.reason})") from None

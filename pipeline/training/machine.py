@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 from typing import Any
 
@@ -27,19 +28,18 @@ def prepare() -> torch.device:
     name = os.environ.get("NEUROP_DEVICE", "auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"NEUROP_DEVICE is '{name}'; give auto, cpu, cuda or cuda:<index>") from None
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise UserError(f"NEUROP_DEVICE is '{name}'; give auto, cpu, cuda or cuda:<index>")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"NEUROP_DEVICE is '{name}', but this machine has {torch.cuda.device_count()} CUDA devices")
     return device
 
 
 def _threads() -> int:
-    text = os.environ.get("NEUROP_THREADS", str(DEFAULT_THREADS))
-    if not (text.isdecimal() and int(text) > 0):
-        raise UserError(f"NEUROP_THREADS is '{text}'; give a whole number of CPU threads")
+    text, most = os.environ.get("NEUROP_THREADS", str(DEFAULT_THREADS)), os.cpu_count() or 1
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= most):
+        raise UserError(f"NEUROP_THREADS is '{text}'; give a whole number of CPU threads, 1 to {most}")
     return int(text)
 
 

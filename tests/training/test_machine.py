@@ -19,14 +19,14 @@ def test_a_run_uses_one_thread_and_deterministic_algorithms(monkeypatch: pytest.
     assert facts["peak_memory_mib"] > 10
 
 
-@pytest.mark.parametrize("threads", ["0", "-1", "two", "", "1.5"])
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "", "1.5", "100000", "²"])
 def test_threads_that_are_no_number_are_refused(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
     monkeypatch.setenv("NEUROP_THREADS", threads)
     with pytest.raises(UserError, match=f"NEUROP_THREADS is '{threads}'; give a whole number"):
         machine.prepare()
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cpu:cpu"])
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cpu:cpu", "meta", "mps", "cpu:3"])
 def test_unknown_devices_are_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setenv("NEUROP_DEVICE", device)
     with pytest.raises(UserError, match=f"NEUROP_DEVICE is '{device}'; give auto, cpu, cuda"):
