@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def setting(name: str, path: Path = Path("params.yaml")) -> dict[str, Any]:
             known = f"; there are {', '.join(value)}" if isinstance(value, dict) else ""
             raise UserError(f"{path} has no setting {'.'.join(keys[: i + 1])}{known}")
         value = value[key]
-        section = _inner(section, key)
-        meaning = (section.__doc__ or meaning) if section is not None else meaning
+        owner, section = section, _inner(section, key)
+        meaning = (_declaring(owner, key) if section is None else section).__doc__ or meaning
     own, downstream = affected(name)
     return {
         "value": value,
@@ -51,10 +52,13 @@ def setting(name: str, path: Path = Path("params.yaml")) -> dict[str, Any]:
     }
 
 
+def _declaring(section: Any, key: str) -> Any:
+    """The settings class whose text explains a plain value: the one that declares it."""
+    return next((kind for kind in section.__mro__ if key in get_annotations(kind)), section)
+
+
 def _inner(section: Any, key: str) -> Any:
     """The settings class of a key, or None where the key is a plain value."""
-    if section is None or key not in section.model_fields:
-        return None
     inner = section.model_fields[key].annotation
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 

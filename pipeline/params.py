@@ -172,7 +172,12 @@ Activation = Literal["relu", "silu", "gelu", "softplus", "tanh"]
 
 
 class LearnerSection(Section):
-    """What all learners share. `budget`: trainable parameters to match by scaling the widths, or null."""
+    """What all learners share.
+
+    `budget`: trainable parameters to match by scaling the widths, or null to take them as written;
+    `activation`: between the layers of the learner (templates use ReLU); `learning_rate`: Adam's, at
+    its peak; `weight_decay`: decoupled from the gradient.
+    """
 
     budget: Positive | None
     activation: Activation

@@ -30,7 +30,10 @@ WRONG = {
     "no seeds": ({"grid.seeds": []}, "grid.seeds: "),
     "duplicate seeds": ({"grid.seeds": [4, 2, 4]}, "grid.seeds: holds 4 more than once"),
     "a bool for a seed": ({"grid.seeds": [True, 2]}, "grid.seeds.0: .*True"),
-    "a bool for a rate": ({"learners.addmod.meta_mlp.learning_rate": True}, "learning_rate: .*True"),
+    "a bool for a rate": (
+        {"learners.addmod.meta_mlp.learning_rate": True},
+        "learners.addmod.meta_mlp.learning_rate: .*True",
+    ),
     "duplicate learners": ({"grid.learners": ["meta_mlp", "meta_mlp"]}, "grid.learners: holds meta_mlp more"),
     "unknown learner": ({"grid.learners": ["meta_magic"]}, "grid.learners.0: .*meta_magic"),
     "unknown family": ({"grid.families": ["submod"]}, "grid.families.0: .*submod"),
