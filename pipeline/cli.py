@@ -44,6 +44,7 @@ def _writing(output: Path) -> Iterator[None]:
 
 
 def synthesize(args: argparse.Namespace) -> None:
+    """Write the program file of an intent."""
     from pipeline.synthesis import choose_run
     from pipeline.synthesis import synthesize as write
     from pipeline.training.run import Places
@@ -58,6 +59,7 @@ def synthesize(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Print a program's answer to one input."""
     import numpy as np
 
     from pipeline.synthesis import load_program
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
+    """Check a program on all its inputs, or on fresh ones; exit code 1 if any is wrong."""
     import numpy as np
 
     from pipeline.synthesis import load_program
@@ -83,6 +86,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def graph(args: argparse.Namespace) -> None:
+    """Draw a template's neural graph."""
     from pipeline.files import write_text
     from pipeline.graph import from_template
     from pipeline.graph.draw import draw
@@ -99,6 +103,7 @@ def graph(args: argparse.Namespace) -> None:
 
 
 def explain(args: argparse.Namespace) -> None:
+    """Print what a setting means and what depends on it."""
     from pipeline.explain import setting
 
     params.load()
@@ -123,6 +128,7 @@ def _few(names: list[str]) -> str:
 
 
 def status(args: argparse.Namespace) -> None:
+    """Print the stages that are not fresh, and why."""
     from rich.console import Console
     from rich.table import Table
 
@@ -142,6 +148,7 @@ def status(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> int:
+    """Make a report, or compare it with what its evaluations give."""
     from pipeline.report import REPORTS, build, check
 
     source, output = REPORTS[args.source]
@@ -157,12 +164,14 @@ def report(args: argparse.Namespace) -> int:
 
 
 def publish(args: argparse.Namespace) -> None:
+    """Complete the MLflow record."""
     from pipeline.tracking import publish as complete
 
     complete(params.load(), Path())
 
 
 def record(args: argparse.Namespace) -> None:
+    """Keep evaluations of the full protocol in Git."""
     from pipeline.record import RESULTS
     from pipeline.record import record as keep
 

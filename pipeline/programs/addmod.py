@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.params import Addmod as Settings
-from pipeline.programs.base import Family, Intent, share, whole_numbers
+from pipeline.programs.base import Intent, TokenFamily, share, whole_numbers
 
 # p and the tokens 0 … p − 1 live on one axis, so they share this unit.
 UNIT = 100
 
 
-class Addmod(Family):
+class Addmod(TokenFamily):
     """All p² pairs of each prime; cross-entropy; solved when the most likely token is right.
 
     Under `split: paper`, val and ood pairs come from the same held-out primes (Table 4's numbers
@@ -88,9 +87,3 @@ class Addmod(Family):
 
     def template_input(self, x: Tensor, y: Tensor) -> Tensor:
         return x
-
-    def loss(self, output: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(output.flatten(0, 2), y.flatten(), reduction="none").view_as(y).mean(-1)
-
-    def answer(self, output: Tensor) -> Tensor:
-        return output.argmax(-1)

@@ -6,12 +6,11 @@ import re
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.params import Arc1d as Settings
-from pipeline.programs.base import Family, Intent, share, whole_numbers
+from pipeline.programs.base import Intent, TokenFamily, share, whole_numbers
 
 KINDS = ("fill", "flip", "hollow", "move_right", "recolor_bar")
 PARAMETRIC = ("move_right", "recolor_bar")
@@ -19,7 +18,7 @@ COLOURS = 10  # 0 is the background
 PARAMETER_UNIT = 3
 
 
-class Arc1d(Family):
+class Arc1d(TokenFamily):
     """Row in, row out; cross-entropy over all cells; solved when every cell is right.
 
     One object a row: `fill` paints between two equal pixels, ends included; `hollow` is its inverse;
@@ -123,9 +122,3 @@ class Arc1d(Family):
 
     def template_input(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.cat([x, y[..., :-1]], -1)
-
-    def loss(self, output: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(output.flatten(0, 2), y.flatten(), reduction="none").view_as(y).mean(-1)
-
-    def answer(self, output: Tensor) -> Tensor:
-        return output.argmax(-1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import UserError
@@ -142,6 +143,16 @@ class Family(ABC):
         intent = np.concatenate([np.full(len(x), k) for k, x in pieces])
         y = np.concatenate([self.rule(intents[k], x) for k, x in pieces])
         return Examples(intents, intent, np.concatenate([x for _, x in pieces]), y)
+
+
+class TokenFamily(Family):
+    """A family of tokens in and out: cross-entropy, and the most likely token at each place."""
+
+    def loss(self, output: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(output.flatten(0, 2), y.flatten(), reduction="none").view_as(y).mean(-1)
+
+    def answer(self, output: Tensor) -> Tensor:
+        return output.argmax(-1)
 
 
 def share(total: int, weights: list[int]) -> list[int]:
