@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pipeline.templates.base import Axis, Template, TensorSpec, Theta, linear
 
-# W_E has one active input per token, so 1 / √fan-in would be 1; a clock template's rows have norm
-# about 2 in 16 dimensions, and starting at half the usual spread trains best (docs/findings.md).
+# W_E has one active input per token, so 1 / √fan-in would be 1; half of that keeps a token's row, of
+# 16 to 32 dimensions, near the size of what the layer adds to it.
 EMBEDDING_STD = 0.5
 
 

@@ -15,8 +15,8 @@ import torch
 
 from pipeline.errors import UserError
 
-# One thread: the small matrices of these learners gain nothing from a second (docs/findings.md), and
-# bits depend on the number of threads.
+# One thread: bits depend on the number of threads, and two runs side by side use two cores better
+# than one run of small matrices does.
 DEFAULT_THREADS = 1
 
 
