@@ -176,13 +176,15 @@ class LearnerSection(Section):
 
     `budget`: trainable parameters to match by scaling the widths, or null to take them as written;
     `activation`: between the layers of the learner (templates use ReLU); `learning_rate`: Adam's, at
-    its peak; `weight_decay`: decoupled from the gradient.
+    its peak; `weight_decay`: decoupled from the gradient; `steps`: no more than these training
+    steps, where fewer than the family's suffice.
     """
 
     budget: Positive | None
     activation: Activation
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+    steps: Positive | None = None
 
 
 class HiddenSection(LearnerSection):

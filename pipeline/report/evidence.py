@@ -186,8 +186,13 @@ def _runs(source: Source, family: str, learner: str) -> dict[int, Run]:
 
 def _changed(settings: Params, family: str, learner: str, runs: dict[int, Run]) -> tuple[str, ...]:
     run = next(iter(runs.values()))
+    try:
+        # A setting that is younger than the run has its default in it.
+        used_settings = params.learner_section(learner, run.settings).model_dump(mode="json")
+    except (KeyError, ValueError):
+        used_settings = run.settings
     sections = {
-        f"learners.{family}.{learner}": (run.settings, settings.learner(family, learner)),
+        f"learners.{family}.{learner}": (used_settings, settings.learner(family, learner)),
         f"training.{family}": (run.training, getattr(settings.training, family)),
     }
     return tuple(

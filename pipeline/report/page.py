@@ -47,6 +47,7 @@ def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, st
         source=evidence.source,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         settings_digest=settings_digest(evidence),
+        shorter=_shorter(evidence),
         seeds=spoken(evidence.params.grid.seeds),
         tables={table.name: table for table in tables},
         figures=[_figure(family, svg) for family, svg in figures.items()],
@@ -61,6 +62,14 @@ def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, st
 def settings_digest(evidence: Evidence) -> str:
     """Digest of all settings but the grid, which only says what of them is run."""
     return digest(evidence.params.model_dump(mode="json", exclude={"grid"}))
+
+
+def _shorter(evidence: Evidence) -> str:
+    """The learners that train for fewer steps than their family's protocol."""
+    grid = evidence.params.grid
+    cells = [(family, learner) for family in grid.families for learner in grid.learners]
+    steps = {cell: evidence.params.learner(*cell).steps for cell in cells}
+    return ", ".join(f"{family} {learner} ({count:,} steps)" for (family, learner), count in steps.items() if count)
 
 
 def settings_text(value: Any) -> str:

@@ -57,7 +57,7 @@ class Trainer:
 
     Args:
         learner: with its seeded initial parameters, on `device`.
-        section, training: the learner's and the family's settings.
+        section, training: the learner's and the family's settings; the learner's `steps`, if any, stand.
         train, val: splits on `device`. No other split is seen.
         scratch: directory of this run's checkpoint, keyed by all that determines the run.
     """
@@ -72,7 +72,8 @@ class Trainer:
         val: Split,
         scratch: Path,
     ) -> None:
-        self.learner, self.section, self.training = learner, section, training
+        self.learner, self.section = learner, section
+        self.training = training.model_copy(update={"steps": min(training.steps, section.steps or training.steps)})
         self.train_split, self.val_split = train, val
         self.device = train.x.device
         family = learner.family

@@ -135,6 +135,13 @@ def test_current_results_of_other_settings_are_refused(source: Source) -> None:
     assert "dvc repro evaluate@addmod-direct_mlp" in message
 
 
+def test_a_run_older_than_a_setting_has_its_default(source: Source) -> None:
+    edit_runs(
+        source, lambda runs: [{**r, "settings": {k: v for k, v in r["settings"].items() if k != "steps"}} for r in runs]
+    )
+    assert gather(source).cells["addmod", "meta_mlp"].changed == ()
+
+
 def test_stored_results_are_not_made_again_by_dvc(stored: Source) -> None:
     edit(stored, lambda lines: lines[:-1])
     message = refused(stored)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -107,6 +108,14 @@ def test_every_learner_is_read_back(params: Params, places: Places, learner: str
     assert torch.equal(loaded(u, x, y), again(u, x, y))
     assert loaded(u, x, y).isfinite().all()
     assert config["parameters"] == count(loaded)
+
+
+def test_a_learner_may_train_for_fewer_steps_than_its_family(places: Places) -> None:
+    train(tiny({"learners.sumfirst.meta_mlp.steps": 5}), RUN, places=places)
+    assert read_json(places.log(RUN))["steps"] == 5
+    steps = pq.read_table(places.run(RUN) / "history.parquet").column("step").to_pylist()
+    assert steps[-1] == 5
+    assert read_json(places.run(RUN) / "config.json")["settings"]["steps"] == 5
 
 
 def test_an_interrupted_run_leaves_no_outputs_and_ends_in_the_same_bytes(
