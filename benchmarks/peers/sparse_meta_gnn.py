@@ -70,7 +70,8 @@ class SparseMetaGnn:
     def _decode(self, nodes: Tensor, edges: Tensor) -> Tensor:
         """Decoded numbers [K, T, R + 1] in the order of slots."""
         out = nodes.new_zeros(len(nodes), self.learner.template.n_slots, self.learner.rank + 1)
-        for name, decoder in self.learner.decoders.items():
+        for name in (tensor.name for tensor in self.learner.template.tensors):
+            decoder = self.learner.decoder(name)
             for slots, owners, h in ((self.node_slot, self.bias, nodes), (self.edge_slot, self.tensor, edges)):
                 mine = torch.tensor([owner == name for owner in owners])
                 if mine.any():

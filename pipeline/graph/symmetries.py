@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.graph.neural_graph import PASS_THRU, NeuralGraph
+from pipeline.graph.neural_graph import PASS_THRU, EdgeBlock, NeuralGraph, NodeGroup
 from pipeline.templates import Theta
 
 Permutations = dict[str, np.ndarray]
@@ -18,11 +18,26 @@ Permutations = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Incidence:
-    """Where a node group meets θ: `side` is source, target or bias of `tensor`."""
+    """Where a node group meets θ: `side` is source, target, bias or (of a one-to-one block) pairs of `tensor`.
+
+    `start`: the first row of its part, where several blocks or biases share the tensor.
+    """
 
     group: str
     tensor: str
     side: str
+    start: int = 0
+
+    @classmethod
+    def of(cls, block: EdgeBlock, side: str) -> Incidence:
+        """The incidence of one side of an edge block."""
+        group = block.source if side == "source" else block.target
+        return cls(group, block.tensor, side, block.rows.start if block.rows else 0)
+
+    @classmethod
+    def of_bias(cls, group: NodeGroup) -> Incidence:
+        """The incidence of a group that carries a bias."""
+        return cls(group.name, str(group.bias), "bias", group.bias_rows.start if group.bias_rows else 0)
 
 
 def random_automorphism(graph: NeuralGraph, rng: np.random.Generator) -> Permutations:
@@ -48,8 +63,9 @@ def random_automorphism(graph: NeuralGraph, rng: np.random.Generator) -> Permuta
 
 
 def tied_groups(graph: NeuralGraph) -> list[list[str]]:
-    """Node groups that must move together, as lists of names: joined by one-to-one links."""
-    return _components(graph, [(link.source, link.target) for link in graph.links if link.kind != PASS_THRU])
+    """Node groups that must move together, as lists of names: joined one to one, by links or by weights."""
+    pairs = [(link.source, link.target) for link in graph.links if link.kind != PASS_THRU]
+    return _components(graph, pairs + [(block.source, block.target) for block in graph.blocks if block.paired])
 
 
 def _head_permutations(graph: NeuralGraph, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -76,9 +92,9 @@ def _components(graph: NeuralGraph, pairs: list[tuple[str, str]]) -> list[list[s
 
 def incidences(graph: NeuralGraph) -> list[Incidence]:
     """Every place where a node group meets a tensor of θ."""
-    ends = [Incidence(b.source, b.tensor, "source") for b in graph.blocks]
-    ends += [Incidence(b.target, b.tensor, "target") for b in graph.blocks]
-    return ends + [Incidence(g.name, g.bias, "bias") for g in graph.groups if g.bias]
+    ends = [Incidence.of(b, "source") for b in graph.blocks if not b.paired]
+    ends += [Incidence.of(b, "pairs" if b.paired else "target") for b in graph.blocks]
+    return ends + [Incidence.of_bias(g) for g in graph.groups if g.bias]
 
 
 def act(graph: NeuralGraph, permutations: Permutations, theta: Theta, leave: Incidence | None = None) -> Theta:
@@ -95,9 +111,12 @@ def act(graph: NeuralGraph, permutations: Permutations, theta: Theta, leave: Inc
 
     weights, biases = graph.to_blocks(theta)
     for i, block in enumerate(graph.blocks):
-        rows = moved(weights[i], Incidence(block.source, block.tensor, "source"), 1)
-        weights[i] = moved(rows, Incidence(block.target, block.tensor, "target"), 2)
+        if block.paired:
+            weights[i] = moved(weights[i], Incidence.of(block, "pairs"), 1)
+            continue
+        rows = moved(weights[i], Incidence.of(block, "source"), 1)
+        weights[i] = moved(rows, Incidence.of(block, "target"), 2)
     for group in graph.groups:
         if group.bias:
-            biases[group.name] = moved(biases[group.name], Incidence(group.name, group.bias, "bias"), 1)
+            biases[group.name] = moved(biases[group.name], Incidence.of_bias(group), 1)
     return graph.from_blocks(weights, biases)

@@ -21,7 +21,8 @@ WEIGHT = "weight"
 class Tables:
     """nodes: node, group, index, fixed, bias, slot. edges: source, target, kind, tensor, slot.
 
-    `slot` counts the scalars of θ in the order of the template, −1 where there is no parameter.
+    `slot` counts the scalars of θ in the order of the template, −1 where there is no parameter. An edge
+    of several numbers (a convolution's kernel) has a row for each.
     """
 
     nodes: pd.DataFrame
@@ -46,7 +47,8 @@ def tables(graph: NeuralGraph, template: Template) -> Tables:
                             fixed=group.fixed, bias=group.bias or "", slot=slot))  # fmt: skip
     edges = []
     for block, weight in zip(graph.blocks, weights, strict=True):
-        i, j = np.indices(weight.shape[1:]).reshape(2, -1)
+        i, j, _ = np.indices(weight.shape[1:]).reshape(3, -1)
+        j = i if block.paired else j
         edges.append(_frame(source=first[block.source] + i, target=first[block.target] + j,
                             kind=WEIGHT, tensor=block.tensor, slot=weight.reshape(-1).numpy()))  # fmt: skip
     for link in graph.links:

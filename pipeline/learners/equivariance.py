@@ -21,10 +21,11 @@ def permute_codes(learner: MetaGnn, permutations: Permutations) -> MetaGnn:
             for codes in _codes(moved, i):
                 codes.copy_(codes[order])
         for i, block in enumerate(graph.blocks, len(graph.groups)):
-            sizes = graph.group(block.source).size, graph.group(block.target).size
+            sizes = graph.edge_shape(block)
             rows, columns = _inverse(permutations, block.source), _inverse(permutations, block.target)
             for codes in _codes(moved, i):
-                codes.copy_(codes.unflatten(0, sizes)[rows][:, columns].flatten(0, 1))
+                by_row = codes.unflatten(0, sizes)[rows]
+                codes.copy_((by_row if block.paired else by_row[:, columns]).flatten(0, 1))
         if hasattr(moved, "theta0"):
             theta0 = act(graph, permutations, moved.template.split(moved.theta0[None]))
             moved.theta0.copy_(moved.template.flatten(theta0)[0])

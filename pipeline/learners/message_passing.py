@@ -128,7 +128,7 @@ class MessagePassing(nn.Module):
         carries = {RESIDUAL: settings.residual, PASS_THRU: settings.pairing, ALIGN: settings.pairing}
         self.links = [link for link in graph.links if carries[link.kind]]
         self.node_sizes = [group.size for group in graph.groups]
-        self.edge_shapes = [(graph.group(b.source).size, graph.group(b.target).size) for b in graph.blocks]
+        self.edge_shapes = [graph.edge_shape(block) for block in graph.blocks]
         self.forth = Message(d, width, settings.aggregation, activation)
         self.back = self.forth
         if settings.bidirectional and settings.rev_edge_mode == "separate":
@@ -150,7 +150,9 @@ class MessagePassing(nn.Module):
                 self.groups(part) for part in project(nodes, [update.first[1], update.first[2]])
             )
             ends = [
-                (from_source[b.source][:, :, None] + from_target[b.target][:, None]).flatten(1, 2)
+                (from_source[b.source][:, :, None] + from_target[b.target][:, :, None]).flatten(1, 2)
+                if b.paired
+                else (from_source[b.source][:, :, None] + from_target[b.target][:, None]).flatten(1, 2)
                 for b in self.graph.blocks
             ]
             edges = update.finish(edges, own + torch.cat(ends, 1))
@@ -171,11 +173,12 @@ class MessagePassing(nn.Module):
         heard, said, heard_back, said_back = (self.groups(part) for part in project(nodes, layers))
         inbox: Inbox = {group.name: [] for group in self.graph.groups}
         for block, along, along_back in zip(self.graph.blocks, forth, back, strict=True):
-            self._exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
+            exchange = self._exchange_pairs if block.paired else self._exchange
+            exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
         for link in self.links:
-            exchange = self._exchange_heads if link.kind == PASS_THRU else self._exchange_pairs
+            join = self._exchange_heads if link.kind == PASS_THRU else self._exchange_pairs
             edge = self.kinds[link.kind]
-            exchange(inbox, link, (heard, said, self.forth.edge(edge)), (heard_back, said_back, self.back.edge(edge)))
+            join(inbox, link, (heard, said, self.forth.edge(edge)), (heard_back, said_back, self.back.edge(edge)))
         return self._deliver(nodes, inbox)
 
     def _deliver(self, nodes: Tensor, inbox: Inbox) -> Tensor:
@@ -199,7 +202,7 @@ class MessagePassing(nn.Module):
             receiver, sender = heard[block.source][:, :, None], said[block.target][:, None]
             inbox[block.source].append(self.back.gather(receiver, sender, along, 2))
 
-    def _exchange_pairs(self, inbox: Inbox, link: Link, forth: Parts, back: Parts) -> None:
+    def _exchange_pairs(self, inbox: Inbox, link: Link | EdgeBlock, forth: Parts, back: Parts) -> None:
         """Messages between one-to-one partners: axis 2 is the one neighbour of each node."""
         heard, said, along = forth
         receiver, sender = heard[link.target][:, :, None], said[link.source][:, :, None]

@@ -68,7 +68,13 @@ class MetaGnn(MetaLearner):
         d_in = 0 if self.rank else d_u
         self.encoders = nn.ModuleList(Encoder(d_in, code.shape[1], width, d, activation) for code in distinct)
         self.passing = MessagePassing(self.graph, settings)
-        self.decoders = nn.ModuleDict({t.name: mlp([d, width, self.rank + 1], activation) for t in template.tensors})
+        self.channels = {block.tensor: block.channels for block in self.graph.blocks}
+        self.decoders = nn.ModuleDict(
+            {
+                _key(t.name): mlp([d, width, (self.rank + 1) * self.channels.get(t.name, 1)], activation)
+                for t in template.tensors
+            }
+        )
         if self.rank:
             self.mixer = mlp([d_u, *settings.intent_hidden, self.rank], activation)
         if settings.theta0:
@@ -80,6 +86,9 @@ class MetaGnn(MetaLearner):
         codes = list(nodes.values())
         for block in self.graph.blocks:
             source, target = nodes[block.source], nodes[block.target]
+            if block.paired:
+                codes.append(torch.cat([source, target], -1))  # [s, d_p]
+                continue
             pairs = [source[:, None].expand(-1, len(target), -1), target[None].expand(len(source), -1, -1)]
             codes.append(torch.cat(pairs, -1).flatten(0, 1))  # [s·t, d_p]
         if settings.init_mode != "global":
@@ -96,15 +105,19 @@ class MetaGnn(MetaLearner):
         n_groups = len(self.graph.groups)
         return torch.cat(embedded[:n_groups], 1), torch.cat(embedded[n_groups:], 1)
 
+    def decoder(self, tensor: str) -> nn.Module:
+        """The decoder of a tensor's slots."""
+        return self.decoders[_key(tensor)]
+
     def decode(self, nodes: Tensor, edges: Tensor) -> Tensor:
         """Decoded numbers of every slot [K, R + 1, T]."""
         by_block = zip(self.graph.blocks, self.passing.blocks(edges), strict=True)
         by_group = self.passing.groups(nodes)
-        weights = [self.decoders[b.tensor](h) for b, h in by_block]  # [K, s, t, r]
-        biases = {g.name: self.decoders[g.bias](by_group[g.name]) for g in self.graph.groups if g.bias}  # [K, n, r]
-        k, r = weights[0].shape[0], self.rank + 1
+        k, r = nodes.shape[0], self.rank + 1
+        weights = [self.decoder(b.tensor)(h).unflatten(-1, (r, b.channels)) for b, h in by_block]  # [K, s, t, r, c]
+        biases = {g.name: self.decoder(g.bias)(by_group[g.name]) for g in self.graph.groups if g.bias}  # [K, n, r]
         theta = self.graph.from_blocks(
-            [w.permute(0, 3, 1, 2).flatten(0, 1) for w in weights],  # [K·r, s, t]
+            [w.permute(0, 3, 1, 2, 4).flatten(0, 1) for w in weights],  # [K·r, s, t, c]
             {name: b.transpose(1, 2).flatten(0, 1) for name, b in biases.items()},  # [K·r, n]
         )
         return self.template.flatten(theta).view(k, r, -1)
@@ -119,9 +132,14 @@ class MetaGnn(MetaLearner):
 
     def heads(self) -> Iterator[Head]:
         for tensor in self.template.tensors:
-            last = list(self.decoders[tensor.name].children())[-1]
+            last = list(self.decoder(tensor.name).children())[-1]
             assert isinstance(last, nn.Linear)
-            yield Head(last, slice(None), slice(0, 1))
+            yield Head(last, slice(None), slice(0, self.channels.get(tensor.name, 1)))
+
+
+def _key(tensor: str) -> str:
+    """A tensor's name as torch allows it for a submodule, without dots."""
+    return tensor.replace(".", "/")
 
 
 Learner = MetaGnn
