@@ -1,9 +1,10 @@
-"""Neural graphs of the built-in templates."""
+"""Neural graphs of templates."""
 
 from __future__ import annotations
 
+from pipeline.graph.from_module import from_module
 from pipeline.graph.neural_graph import ALIGN, PASS_THRU, RESIDUAL, EdgeBlock, Link, NeuralGraph, NodeGroup
-from pipeline.templates import Mlp, Template, Transformer
+from pipeline.templates import Mlp, ModuleTemplate, Template, Transformer
 
 
 def from_template(template: Template) -> NeuralGraph:
@@ -12,6 +13,8 @@ def from_template(template: Template) -> NeuralGraph:
         return _mlp(template)
     if isinstance(template, Transformer):
         return _transformer(template)
+    if isinstance(template, ModuleTemplate):
+        return from_module(template.module, *template.example)
     raise TypeError(f"no neural graph is known for a template of kind {template.kind}")
 
 

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.learners.base import Learner, MetaLearner
 from pipeline.learners.capacity import fit, trainable
+from pipeline.learners.own_network import meta_gnn_for
 from pipeline.params import LearnerSection
 from pipeline.programs import Family
 from pipeline.templates import Template
@@ -33,4 +34,4 @@ def count(learner: torch.nn.Module) -> dict[str, int]:
     }
 
 
-__all__ = ["Learner", "MetaLearner", "count", "make_learner"]
+__all__ = ["Learner", "MetaLearner", "count", "make_learner", "meta_gnn_for"]

@@ -29,18 +29,29 @@ class Learner(nn.Module):
     """Maps intent codes u [K, d_u] and inputs x [K, n, l] to outputs [K, n, m] or logits [K, n, m, v].
 
     `y` [K, n, m] is read for teacher forcing only: no output depends on the answer at its place or after.
+    A meta-learner without a program family (family None) has no answers: its template reads x as it is.
     """
 
-    def __init__(self, family: Family, template: Template) -> None:
+    def __init__(self, family: Family | None, template: Template) -> None:
         super().__init__()
-        self.family, self.template = family, template
+        self.of_family, self.template = family, template
+
+    @property
+    def family(self) -> Family:
+        """The program family. Raises `TypeError` for a learner that has none."""
+        if self.of_family is None:
+            raise TypeError("this learner has no program family; its inputs and outputs are the template's")
+        return self.of_family
 
     @abstractmethod
     def bind(self, u: Tensor) -> Program:
         """The programs of K intents as one function of (x, y); what depends on u alone is done once."""
 
-    def forward(self, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return self.bind(u)(x, y)
+    def forward(self, u: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """y may be left out by a learner without a program family only."""
+        if y is None and self.of_family is not None:
+            raise TypeError("a learner of a program family reads the answers y too, for teacher forcing")
+        return self.bind(u)(x, x if y is None else y)
 
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
         """Set the initial θ from the train intents u [K, d_u]; a direct baseline has none."""
@@ -52,7 +63,7 @@ class MetaLearner(Learner):
     `spread`: of the decoded initial θ, as a share of its usual initialisation's (see `calibrate`).
     """
 
-    def __init__(self, family: Family, template: Template, spread: float) -> None:
+    def __init__(self, family: Family | None, template: Template, spread: float) -> None:
         super().__init__(family, template)
         self.spread = spread
 
@@ -70,6 +81,8 @@ class MetaLearner(Learner):
 
     def bind(self, u: Tensor) -> Program:
         theta = self.generate(u)
+        if self.of_family is None:
+            return lambda x, y: self.template.forward(theta, x)
         return lambda x, y: self.template.forward(theta, self.family.template_input(x, y))
 
     @torch.no_grad()

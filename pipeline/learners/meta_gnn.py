@@ -55,7 +55,7 @@ class MetaGnn(MetaLearner):
 
     theta0: Tensor
 
-    def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
+    def __init__(self, family: Family | None, template: Template, settings: Settings, d_u: int) -> None:
         super().__init__(family, template, settings.spread)
         self.graph, self.rank = from_template(template), settings.intent_rank
         d, width, activation = settings.d_h, settings.width, settings.activation

@@ -7,6 +7,7 @@ from pipeline.params import Params
 from pipeline.programs import addmod, arc1d, sumfirst
 from pipeline.templates.base import Axis, Template, TensorSpec, Theta, linear
 from pipeline.templates.mlp import Mlp
+from pipeline.templates.module import ModuleTemplate
 from pipeline.templates.transformer import Transformer, TransformerConfig
 
 
@@ -60,6 +61,7 @@ def from_spec(spec: dict[str, Any], source: str = "the template") -> Template:
 __all__ = [
     "Axis",
     "Mlp",
+    "ModuleTemplate",
     "Template",
     "TensorSpec",
     "Theta",
