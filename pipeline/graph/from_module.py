@@ -67,7 +67,7 @@ class Walk:
         if not touched and not parametrised:  # inputs, and whatever is made of them without parameters
             origin = next((x.origin for x in inputs if isinstance(x, Stream)), node.name)
             return None if shape is None else Stream(shape, origin)
-        if shape is None and not isinstance(node.meta["value"], tuple):
+        if shape is None and not _holds_tensors(node.meta["value"]):  # a size, a dtype
             return None
         return self._function(node, shape, touched)
 
@@ -200,3 +200,7 @@ class Walk:
             return getattr(probe, str(node.target))(*args[1:], **kwargs)
         assert callable(node.target)
         return node.target(*args, **kwargs)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, tuple | list) and any(isinstance(part, Tensor) for part in value)

@@ -58,8 +58,8 @@ class Stream:
             if inner and stride % inner == 0 and (inner * length) % (stride * self.size) == 0:
                 before = inner * length // (stride * self.size)
                 found.append(replace(self, shape=shape, axis=axis, before=before, after=stride // inner))
-        # One neuron fits on several axes; the one with the fewest other numbers is its own.
-        return min(found, key=lambda stream: stream.before * stream.after, default=None)
+        # A single neuron fits on several axes; what stands before it (the batch) should not be among its numbers.
+        return min(found, key=lambda stream: (stream.before, stream.after), default=None)
 
     def followed(self, operation: Callable[[Tensor], Any], shape: tuple[int, ...]) -> Stream | None:
         """The stream after an operation that moves, drops or shortens other axes; None if it touches the neurons."""

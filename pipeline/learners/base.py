@@ -87,7 +87,7 @@ class MetaLearner(Learner):
 
     @torch.no_grad()
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
-        """Give every tensor of the initial θ mean 0 and `spread` times the spread of its usual initialisation.
+        """Give every tensor of the initial θ its usual mean and `spread` times the spread of its usual initialisation.
 
         Measured once on the train intents, then the last layer's rows of each tensor are rescaled.
         A buffer `theta0`, where there is one, is drawn from the usual initialisation and added.
@@ -99,9 +99,12 @@ class MetaLearner(Learner):
         for tensor, piece, head in zip(self.template.tensors, pieces, self.heads(), strict=True):
             # One number (one slot, one intent) has no spread: only its mean is set.
             scale = self.spread * tensor.std / piece.std().clamp_min(1e-8) if piece.numel() > 1 else 1.0
-            head.layer.bias[head.rows if head.shifted is None else head.shifted] -= piece.mean()
+            shifted = head.rows if head.shifted is None else head.shifted
+            head.layer.bias[shifted] -= piece.mean()
             head.layer.bias[head.rows] *= scale
             head.layer.weight[head.rows] *= scale
+            if theta0 is None:
+                head.layer.bias[shifted] += tensor.mean
         if theta0 is not None:
             theta0.copy_(self.template.initial(generator))
 

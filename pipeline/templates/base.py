@@ -30,12 +30,13 @@ class Axis:
 class TensorSpec:
     """One tensor of θ. Its slots form one group: they share the learner's group-tied parameters.
 
-    `std` is the spread of its usual initialisation, 1 / √fan-in (mean 0).
+    `std` is the spread of its usual initialisation, 1 / √fan-in; `mean` is 0 but for scales, which start about 1.
     """
 
     name: str
     axes: tuple[Axis, ...]
     std: float
+    mean: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,8 +79,8 @@ class Template(ABC):
         return torch.cat([theta[tensor.name].flatten(1) for tensor in self.tensors], 1)  # [K, T]
 
     def initial(self, generator: torch.Generator) -> Tensor:
-        """Slots [T] (float32) of one usual random initialisation: normal, mean 0, std 1 / √fan-in."""
-        pieces = [torch.randn(t.n_slots, generator=generator) * t.std for t in self.tensors]
+        """Slots [T] (float32) of one usual random initialisation: normal with each tensor's mean and std."""
+        pieces = [torch.randn(t.n_slots, generator=generator) * t.std + t.mean for t in self.tensors]
         return torch.cat(pieces)
 
     def check(self, theta: Theta, source: str) -> None:

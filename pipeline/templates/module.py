@@ -94,14 +94,14 @@ def refuse_updates(module: nn.Module) -> None:
 
 
 def _spec(name: str, parameters: dict[str, nn.Parameter], module: nn.Module) -> TensorSpec:
-    """A parameter with its shape and the spread 1 / √fan-in; a bias has the fan-in of its weight."""
-    parameter = parameters[name]
-    axes = tuple(Axis(f"{name}[{i}]", size) for i, size in enumerate(parameter.shape))
+    """A parameter with its shape, mean and spread 1 / √fan-in; a bias has the fan-in of its weight."""
+    axes = tuple(Axis(f"{name}[{i}]", size) for i, size in enumerate(parameters[name].shape))
     owner, _, last = name.rpartition(".")
-    weight = parameters.get(f"{owner}.{last}".lstrip(".").replace("bias", "weight"), parameter)
-    if weight.ndim < 2 or "weight" not in last.replace("bias", "weight"):
-        return TensorSpec(name, axes, ONE_INPUT_STD)
-    if isinstance(module.get_submodule(owner), nn.Embedding):
+    layer = module.get_submodule(owner)
+    if isinstance(layer, _NormBase | nn.LayerNorm | nn.RMSNorm | nn.GroupNorm):
+        return TensorSpec(name, axes, ONE_INPUT_STD, mean=1.0 if last == "weight" else 0.0)
+    weight = parameters.get(name.removesuffix(last) + last.replace("bias", "weight"))
+    if weight is None or weight.ndim < 2 or not last.endswith(("weight", "bias")) or isinstance(layer, nn.Embedding):
         return TensorSpec(name, axes, ONE_INPUT_STD)
     return TensorSpec(name, axes, weight[0].numel() ** -0.5)
 
