@@ -18,7 +18,8 @@ POOLING |= {"interpolate"}
 RESHAPING = {"flatten", "reshape", "view", "unflatten", "squeeze", "unsqueeze"}
 # Axes are moved, dropped or shortened.
 FOLLOWED = {
-    "permute", "transpose", "swapaxes", "movedim", "mean", "sum", "amax", "amin", "getitem", "getattr", "select", "narrow",
+    "permute", "transpose", "swapaxes", "movedim", "mean", "sum", "amax", "amin", "getitem",
+    "getattr", "select", "narrow",
 }  # fmt: skip
 # Two operands, numbers or tensors.
 ARITHMETIC = {

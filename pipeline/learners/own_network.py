@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from pipeline.templates import ModuleTemplate
 DEFAULTS: dict[str, Any] = {
     "budget": None,
     "activation": "silu",
-    "learning_rate": 5e-3,
+    "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "spread": 0.1,
     "theta0": True,
@@ -43,7 +44,8 @@ def meta_gnn_for(module: nn.Module, intents: Tensor, *example: Tensor, **setting
 
     `learner.generate(u)` gives θ by parameter name, [K, *shape], and `learner(u, x)` the module's
     outputs [K, n, …] on x [K, n, …] under K weight sets. Random parameters come from torch's generator.
-    Training is a plain loop: `learner.parameters()` are the learner's, the module's stay as they are.
+    Training is a plain loop: `learner.parameters()` are the learner's, the module's stay as they are. Start Adam
+    near 1e-3: all weights move together, and at a few times that a small ReLU network soon answers one thing.
 
     Args:
         module: any network that `NeuralGraph.from_module` takes; its parameters are the initial θ.
@@ -61,6 +63,9 @@ def meta_gnn_for(module: nn.Module, intents: Tensor, *example: Tensor, **setting
         raise UserError(f"meta_gnn_for: {'.'.join(map(str, finding['loc']))}: {finding['msg']}") from None
     if intents.ndim != 2:
         raise UserError(f"meta_gnn_for: intents have shape {list(intents.shape)}, but need [K, d_u]")
-    learner = MetaGnn(None, ModuleTemplate(module, *example), section, intents.shape[1])
+    with warnings.catch_warnings():
+        # A group of one node (a grey image's channel) has no positional code, so its encoder reads nothing.
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        learner = MetaGnn(None, ModuleTemplate(module, *example), section, intents.shape[1])
     learner.calibrate(intents.cpu().float(), torch.Generator())
     return learner
