@@ -89,7 +89,9 @@ def _neuron(place: Place, fixed: bool, bias: bool) -> str:
 def _layers(graph: NeuralGraph, title: str) -> str:
     """Each node group a box, each tensor an arrow with its name and size."""
     depth = depths(graph)
-    place = {g.name: _place(g, depth[g.name]) for g in graph.groups}
+    place: dict[str, Place] = {}
+    for group in graph.groups:
+        place[group.name] = _place(group, depth[group.name], set(place.values()))
     parts = []
     for link in graph.links:
         parts.append(_arc(place[link.source], place[link.target], STYLES[link.kind]))
@@ -97,7 +99,8 @@ def _layers(graph: NeuralGraph, title: str) -> str:
     for block in graph.blocks:
         source, target = place[block.source], place[block.target]
         parts.append(_arrow(source, target))
-        size = f"{graph.group(block.source).size} × {graph.group(block.target).size}"
+        sizes = [*graph.edge_shape(block), *([block.channels] if block.channels > 1 else [])]
+        size = " × ".join(map(str, sizes[:1] + sizes[2:] if block.paired else sizes))
         # Beside a slanted arrow, not on it.
         aside = 34 * (target.y < source.y) - 34 * (target.y > source.y)
         x, y = (source.x + target.x) / 2 - aside, (source.y + target.y) / 2 - (10 if aside else 0)
@@ -105,13 +108,18 @@ def _layers(graph: NeuralGraph, title: str) -> str:
     for group in graph.groups:
         parts.append(_box(group, place[group.name]))
     width = 2 * MARGIN + max(depth.values()) * COLUMN + BOX_WIDTH
-    parts += labels + _legend(graph, MARGIN + 4.5 * LANE)
-    return _svg(width, MARGIN + 4.8 * LANE, title, parts)
+    lowest = max(MARGIN + 3.6 * LANE, *(p.y for p in place.values()))
+    parts += labels + _legend(graph, lowest + 0.9 * LANE)
+    return _svg(width, lowest + 1.2 * LANE, title, parts)
 
 
-def _place(group: NodeGroup, depth: int) -> Place:
-    lane = LANES.get(group.name, 2.4 if group.name == "position" else 1)
-    return Place(MARGIN + BOX_WIDTH / 2 + depth * COLUMN, MARGIN + (lane + 1.2) * LANE)
+def _place(group: NodeGroup, depth: int, taken: set[Place]) -> Place:
+    """The lane of an attention module's part, or the middle one; below what stands there already."""
+    lane = LANES.get(group.name.rpartition(".")[2], 2.4 if group.name == "position" else 1)
+    place = Place(MARGIN + BOX_WIDTH / 2 + depth * COLUMN, MARGIN + (lane + 1.2) * LANE)
+    while place in taken:
+        place = Place(place.x, place.y + LANE)
+    return place
 
 
 def _box(group: NodeGroup, place: Place) -> str:

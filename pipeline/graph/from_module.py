@@ -99,29 +99,30 @@ class Walk:
         name, layer = self._name(str(node.target)), self.root.get_submodule(str(node.target))
         kind, plain = type(layer).__name__, PLAIN_LAYERS.get(type(layer))
         at = name or kind
-        x = self.values[node.all_input_nodes[0]] if node.all_input_nodes else None
-        if not isinstance(x, Stream):
+        names = ("query", "key", "value") if isinstance(layer, nn.MultiheadAttention) else ("input", "src", "x")
+        named = [node.kwargs[key] for key in names if key in node.kwargs]
+        read = [*node.args, *named][: 3 if isinstance(layer, nn.MultiheadAttention) else 1]
+        streams = [x for x in (self.values[n] for n in read if isinstance(n, fx.Node)) if isinstance(x, Stream)]
+        if len(streams) != len(read) or not streams:
             raise unsupported(at, f"{kind} reads something that is no stream of neurons")
+        self._masks(at, kind, [self.values[n] for n in node.all_input_nodes if n not in read])
+        x = streams[0]
         if plain is not None:
             return Stream(shape, x.origin) if x.group is None else self._simple(at, kind, plain, x, shape, node)
         if isinstance(layer, nn.MultiheadAttention):
-            return self._attention(name, layer, node)
+            return attention(self.b, name, layer, *streams)
         for kinds, handler in HANDLERS.items():
             if type(layer) in (kinds if isinstance(kinds, tuple) else (kinds,)):
                 return handler(self.b, name, layer, x, shape=shape)
         raise unsupported(at, f"{kind} is not supported")
 
-    def _attention(self, name: str, layer: nn.MultiheadAttention, node: fx.Node) -> Stream:
-        named = [node.kwargs.get(key) for key in ("query", "key", "value")]
-        places = [*node.args[:3], *named[len(node.args[:3]) :]]
-        streams = [self.values[place] for place in places if isinstance(place, fx.Node)]
-        mask = node.kwargs.get("attn_mask")
-        if isinstance(mask, fx.Node) and len(mask.meta["shape"] or ()) == 3:
-            raise unsupported(name, "MultiheadAttention with a mask for each head is not supported")
-        found = [x for x in streams if isinstance(x, Stream)]
-        if len(found) != 3:
-            raise unsupported(name, "MultiheadAttention needs a query, a key and a value")
-        return attention(self.b, name, layer, *found)
+    def _masks(self, at: str, kind: str, others: list[Value]) -> None:
+        """What a layer reads beside its streams must treat neurons and heads alike."""
+        for mask in others:
+            if isinstance(mask, nn.Parameter) or (isinstance(mask, Stream) and mask.group is not None):
+                raise unsupported(at, f"{kind} with a mask that is computed from weights is not supported")
+            if isinstance(mask, Stream) and len(mask.shape) == 3:
+                raise unsupported(at, f"{kind} with a mask for each head is not supported")
 
     def _function(self, node: fx.Node, shape: Any, touched: list[Stream]) -> Value:
         name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -68,7 +70,8 @@ def trace(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[nn.Module, fx
         if parameter.default is not inspect.Parameter.empty
     }
     try:
-        graph = tracer.trace(root, concrete_args=options)
+        with _factories_traced(tracer):
+            graph = tracer.trace(root, concrete_args=options)
     except Exception as error:  # whatever the user's code raises on symbolic values
         raise UserError(f"{kind}: forward cannot be traced by torch.fx ({_first_line(error)})") from None
     inputs = example or _examples(root, graph, kind)
@@ -80,6 +83,30 @@ def trace(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[nn.Module, fx
         shapes = ", ".join(str(list(x.shape)) for x in inputs)
         raise UserError(f"{kind}: does not run on an input of shape {shapes} ({_first_line(error)})") from None
     return root, graph
+
+
+@contextmanager
+def _factories_traced(tracer: fx.Tracer) -> Iterator[None]:
+    """Let masks be made of traced sizes, `torch.ones(x.shape[1], x.shape[1])`: torch.fx alone cannot."""
+
+    def traced(factory: Callable[..., Tensor]) -> Callable[..., Any]:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            symbolic: list[fx.Proxy] = []
+            fx.node.map_aggregate((args, kwargs), lambda x: symbolic.append(x) if isinstance(x, fx.Proxy) else None)
+            if not symbolic:
+                return factory(*args, **kwargs)
+            return tracer.create_proxy("call_function", factory, args, kwargs)
+
+        return make
+
+    originals = {name: getattr(torch, name) for name in ("ones", "zeros", "full", "arange")}
+    try:
+        for name, factory in originals.items():
+            setattr(torch, name, traced(factory))
+        yield
+    finally:
+        for name, factory in originals.items():
+            setattr(torch, name, factory)
 
 
 def _examples(root: nn.Module, graph: fx.Graph, kind: str) -> tuple[Tensor, ...]:

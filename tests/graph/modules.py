@@ -106,7 +106,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x)
-        out, _ = self.attention(h, h, h, need_weights=False)
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        out, _ = self.attention(h, value=h, key=h, need_weights=False, attn_mask=later)
         return self.leave(h + out)
 
 

@@ -45,6 +45,10 @@ def unused() -> nn.Module:
     return Net(lambda self, x: self.first(x), first=nn.Linear(3, 3), other=nn.Linear(3, 3))
 
 
+def encoder_layer() -> nn.Module:
+    return nn.TransformerEncoderLayer(4, 2, 4, batch_first=True)
+
+
 def bound(name: str) -> nn.Module:
     layer = {
         "max_norm": nn.Embedding(5, 3, max_norm=1.0),
@@ -87,6 +91,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], str]] = {
                "1: MaxPool1d mixes or drops neurons"),
     "attention weights": (lambda: Net(lambda s, x: s.a(x, x, x)[1], a=nn.MultiheadAttention(4, 2)),
                           (torch.zeros(2, 5, 4),), "Net: attention weights are read"),
+    "mask of heads": (lambda: Net(lambda s, x: s.a(x, torch.zeros(4, 5, 5) + x.sum()), a=encoder_layer()),
+                      (torch.zeros(2, 5, 4),), "a: TransformerEncoderLayer with a mask for each head"),
+    "learned mask": (lambda: Net(lambda s, x: s.a(x, s.b(x)[0]), a=encoder_layer(), b=nn.Linear(4, 5)),
+                     (torch.zeros(2, 5, 4),), "a: TransformerEncoderLayer with a mask that is computed from weights"),
     "branch": (lambda: Net(lambda s, x: s.a(x) if x.sum() > 0 else x, a=nn.Linear(3, 3)), (),
                "Net: forward cannot be traced"),
     "no example": (lambda: nn.Sequential(nn.Conv2d(2, 4, 3)), (), "Sequential: the size of its input"),
