@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -239,6 +240,11 @@ class MetaGmlp(GroupTied, HiddenSection):
     mixer: Positive
 
 
+InitMode = Literal["all", "per_group", "global"]
+Aggregation = Literal["attn", "avg", "sum"]
+RevEdgeMode = Literal["shared", "separate"]
+
+
 class MetaGnn(GroupTied):
     """Message passing on the template's neural graph (§4.3). `d_h`, `rounds`: d_h and k of App. C.4.
 
@@ -253,11 +259,11 @@ class MetaGnn(GroupTied):
     width: Positive
     intent_rank: Count
     intent_hidden: Widths
-    init_mode: Literal["all", "per_group", "global"]
-    aggregation: Literal["attn", "avg", "sum"]
+    init_mode: InitMode
+    aggregation: Aggregation
     use_norm: bool
     bidirectional: bool
-    rev_edge_mode: Literal["shared", "separate"]
+    rev_edge_mode: RevEdgeMode
     residual: bool
     pairing: bool
 
@@ -305,6 +311,58 @@ class Training(Section):
     arc1d: TrainingSection
 
 
+class Variant(Section):
+    """What one ablated meta_gnn has otherwise than `ablations.settings`; null: as there."""
+
+    init_mode: InitMode | None = None
+    aggregation: Aggregation | None = None
+    use_norm: bool | None = None
+    bidirectional: bool | None = None
+    rev_edge_mode: RevEdgeMode | None = None
+
+
+# Variants are directories, and DVC joins their names to seeds by a hyphen.
+VARIANT_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Ablations(Section):
+    """Table 5 (App. C.3): a small meta_gnn in variants that differ in one or two settings.
+
+    `families`: those of the grid on which it is made (the paper: addmod), or none; `rows`: the variants
+    that are trained, in the order of the table; `limit`: a variant with more trainable parameters is
+    refused (the paper: fewer than 50,000); `training`: the protocol of all.
+    """
+
+    families: tuple[Family, ...]
+    rows: Annotated[tuple[str, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+    limit: Positive
+    training: TrainingSection
+    settings: MetaGnn
+    variants: Annotated[dict[str, Variant], Field(min_length=1)]
+
+    _distinct = field_validator("families", "rows", "seeds")(_distinct)
+
+    @field_validator("variants")
+    @classmethod
+    def _named(cls, variants: dict[str, Variant]) -> dict[str, Variant]:
+        for name in variants:
+            if not VARIANT_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a variant; take small letters, digits and _")
+        return variants
+
+    @model_validator(mode="after")
+    def _there(self) -> Ablations:
+        stray = [name for name in self.rows if name not in self.variants]
+        if stray:
+            raise ValueError(f"rows holds {stray[0]}, which is not one of variants")
+        return self
+
+    def variant(self, name: str) -> MetaGnn:
+        """The whole settings of a variant. Raises `KeyError` if there is none of that name."""
+        return self.settings.model_copy(update=self.variants[name].model_dump(exclude_none=True))
+
+
 class Evaluation(Section):
     """Statistics over seeds."""
 
@@ -320,7 +378,15 @@ class Params(Section):
     templates: Templates
     learners: Learners
     training: Training
+    ablations: Ablations
     evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _examples_are_made(self) -> Params:
+        stray = [family for family in self.ablations.families if family not in self.grid.families]
+        if stray:
+            raise ValueError(f"ablations.families holds {stray[0]}, which grid.families leaves out; do so there, too")
+        return self
 
     def learner(self, family: str, learner: str) -> Any:
         """The section `learners.<family>.<learner>`."""

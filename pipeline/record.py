@@ -14,57 +14,54 @@ from pipeline.errors import UserError
 from pipeline.evaluation import tables
 from pipeline.files import read_json
 from pipeline.params import Params
+from pipeline.training.recipe import Recipe, recipe, recipes
 from pipeline.training.run import Places, RunId
 
 RESULTS = Path("results/paper")
 PROFILE = Path("profiles/paper.yaml")
-# What of a run's configuration the profile determines, and where the profile says it.
-DETERMINED = ("settings", "training", "program")
 
 
 def record(params: Params, root: Path = Path()) -> list[str]:
-    """Add every evaluated run of the grid whose settings are the paper profile's; returns their names.
+    """Add every evaluated run that `params` names and whose settings are the paper profile's; returns their names.
 
-    A run that is there already is replaced. Raises `UserError` if no run of the grid has those settings.
+    A run that is there already is replaced. Raises `UserError` if no run has those settings.
     """
-    profile, added = settings.load(root / PROFILE), []
-    for family in params.grid.families:
-        for learner in params.grid.learners:
-            folder = root / "data" / "evaluations" / family / learner
-            if not folder.exists():
-                continue
-            accuracy, runs = tables.read(folder)
-            mine = [run for run in runs if _of_profile(profile, RunId(family, learner, run["seed"]), root)]
-            if mine:
-                _merge(
-                    root / RESULTS / "evaluations" / family / learner,
-                    accuracy,
-                    [_described(r, family, learner, root) for r in mine],
-                )
-                added += [f"{family}/{learner}/{run['seed']}" for run in mine]
-        if any(name.startswith(f"{family}/") for name in added):
-            _copy_context(family, root)
+    profile = settings.load(root / PROFILE)
+    added: list[str] = []
+    families: dict[str, None] = {}  # in order, each once
+    for of in recipes(params):
+        folder = root / "data" / "evaluations" / str(of)
+        if not folder.exists():
+            continue
+        accuracy, runs = tables.read(folder)
+        mine = [run for run in runs if _of_profile(profile, of, run["seed"], root)]
+        if mine:
+            described = [_described(run, of, root) for run in mine]
+            _merge(root / RESULTS / "evaluations" / str(of), accuracy, described)
+            added += [f"{of}/{run['seed']}" for run in mine]
+            families[of.family] = None
+    for family in families:
+        _copy_context(family, root)
     if not added:
         raise UserError(f"no evaluated run has the settings of {PROFILE}; copy it over params.yaml and run `dvc repro`")
     return added
 
 
-def _of_profile(profile: Params, run: RunId, root: Path) -> bool:
+def _of_profile(profile: Params, of: Recipe, seed: int, root: Path) -> bool:
     """Whether a run was made with the profile's settings, protocol and data."""
-    config = read_json(Places(root).run(run) / "config.json")
-    expected = {
-        "settings": profile.learner(run.family, run.learner).model_dump(mode="json"),
-        "training": getattr(profile.training, run.family).model_dump(mode="json"),
-        "program": getattr(profile.programs, run.family).model_dump(mode="json"),
-    }
-    return all(config[key] == expected[key] for key in DETERMINED)
+    config = read_json(Places(root).run(RunId(of.study, of.name, seed)) / "config.json")
+    try:
+        expected = recipe(profile, of.study, of.name).values()
+    except UserError:  # a variant that the profile does not have
+        return False
+    return all(config[key] == value for key, value in expected.items())
 
 
-def _described(run: dict[str, Any], family: str, learner: str, root: Path) -> dict[str, Any]:
+def _described(run: dict[str, Any], of: Recipe, root: Path) -> dict[str, Any]:
     """The run with its provenance: commit, machine type, torch, time, peak memory, command."""
-    log = read_json(Places(root).log(RunId(family, learner, run["seed"])))
+    log = read_json(Places(root).log(RunId(of.study, of.name, run["seed"])))
     provenance = {
-        "command": f"python -m stages.train {family} {learner} {run['seed']}",
+        "command": f"python -m stages.train {of.study} {of.name} {run['seed']}",
         "commit": _commit(root),
         **{
             key: log[key]

@@ -1,4 +1,7 @@
-"""DVC stage train@family-learner-seed: one run of the grid. SIGTERM and SIGINT leave a checkpoint; it resumes."""
+"""DVC stages train@family-learner-seed and ablate@family-variant-seed: one run.
+
+SIGTERM and SIGINT leave a checkpoint, from which it resumes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pipeline import params
 from pipeline.errors import UserError, run_main
 from pipeline.tracking import Follower
 from pipeline.training.loop import Hooks, Interrupted
+from pipeline.training.recipe import recipe
 from pipeline.training.run import RunId, train
 from stages import arguments
 
@@ -31,11 +35,12 @@ class StopSignal:
 
 
 def main(argv: list[str]) -> int:
-    family, learner, seed = arguments(argv, "train", "FAMILY", "LEARNER", "SEED")
+    study, name, seed = arguments(argv, "train", "STUDY", "NAME", "SEED")
     if not seed.isdecimal():
         raise UserError(f"seed is '{seed}'; give a whole number")
-    run, stop = RunId(family, learner, int(seed)), StopSignal()
+    run, stop = RunId(study, name, int(seed)), StopSignal()
     settings = params.load()
+    recipe(settings, study, name)  # paths are made of the names: a wrong one ends here, before anything is written
     with Follower(run, settings) as follower:
         try:
             train(settings, run, Hooks(on_row=follower.send, stop=stop))

@@ -62,6 +62,6 @@ def places(tmp_path: Path, params: Params) -> Places:
 def trained(tmp_path_factory: pytest.TempPathFactory, params: Params) -> tuple[Places, RunId]:
     """One finished run of sumfirst/meta_mlp. Tests that change its files copy them first."""
     root, run = tmp_path_factory.mktemp("trained"), RunId("sumfirst", "meta_mlp", 3)
-    write_inputs(root, params, run.family)
+    write_inputs(root, params, run.study)
     train(params, run, places=Places(root))
     return Places(root), run

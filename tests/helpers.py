@@ -83,6 +83,9 @@ def tiny_values() -> dict[str, Any]:
     values = paper_values()
     values["grid"]["seeds"] = [0, 1]
     values["evaluation"]["bootstrap"] = 100
+    values["ablations"]["families"] = []
+    values["ablations"]["training"] |= TRAINING
+    values["ablations"]["settings"] |= {key: LEARNER[key] for key in ("d_h", "rounds", "width", "intent_hidden")}
     for family in values["programs"]:
         values["programs"][family] |= PROGRAMS[family]
         values["templates"][family] |= TEMPLATES[family]

@@ -12,7 +12,8 @@ from pipeline.files import digest
 from pipeline.programs import SPLITS
 from pipeline.programs.tables import read_split
 from pipeline.training.measure import measure
-from pipeline.training.run import load_run
+from pipeline.training.recipe import Recipe
+from pipeline.training.run import Places, RunId, load_run
 
 COLUMNS = ["seed", "split", "intent", "kind", "examples", "solved", "loss"]
 
@@ -20,6 +21,16 @@ COLUMNS = ["seed", "split", "intent", "kind", "examples", "solved", "loss"]
 def configuration_digest(config: dict[str, Any]) -> str:
     """Digest of what determines a run's outputs: its configuration without what training found."""
     return digest({key: value for key, value in config.items() if key not in ("selected", "parameters", "diverged")})
+
+
+def evaluate(of: Recipe, places: Places, device: torch.device) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Measure the seeds that a recipe names, not those that lie there: one taken out leaves its files behind.
+
+    Returns the tables of `evaluate_run` below each other, and what identifies each run.
+    """
+    runs = [places.run(RunId(of.study, of.name, seed)) for seed in of.seeds]
+    evaluated = [evaluate_run(run, places.splits(of.family), device) for run in runs]
+    return pd.concat([table for table, _ in evaluated], ignore_index=True), [run for _, run in evaluated]
 
 
 def evaluate_run(directory: Path, splits: Path, device: torch.device) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -24,11 +24,11 @@ def publish(params: Params, root: Path | None = None) -> None:
     publishing.publish(params, root or Path())
 
 
-def download(params: Params, family: str, learner: str, directory: Path) -> None:
-    """Fetch one learner's published evaluations into `directory`; see `publishing.download`."""
+def download(params: Params, study: str, name: str, directory: Path) -> None:
+    """Fetch one recipe's published evaluations into `directory`; see `publishing.download`."""
     from pipeline.tracking import publishing
 
-    publishing.download(params, family, learner, directory)
+    publishing.download(params, study, name, directory)
 
 
 __all__ = ["Follower", "download", "publish"]

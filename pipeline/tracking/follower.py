@@ -98,8 +98,8 @@ class Follower:
         places = self.places or Places()
         config = configuration(self.params or params.load(), self.run, places)
         return {
-            "family": self.run.family,
-            "learner": self.run.learner,
+            "study": self.run.study,
+            "name": self.run.name,
             "identity": identity(config),
             "group": identity(config, seed=False),
             "settings": settings(config),

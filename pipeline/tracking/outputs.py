@@ -1,4 +1,4 @@
-"""What DVC holds of the grid's runs, as it is published."""
+"""What DVC holds of the runs of the grid and of the ablations, as it is published."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.errors import UserError
 from pipeline.evaluation import tables
 from pipeline.evaluation.statistics import per_seed
 from pipeline.files import digest, digest_files, read_json, read_parquet
-from pipeline.params import Params
 from pipeline.programs import SPLITS
 from pipeline.tracking.describe import identity
 from pipeline.tracking.store import Point, points
+from pipeline.training.recipe import Recipe
 from pipeline.training.run import Places, RunId
 
 RUN_FILES = ("weights.safetensors", "config.json")
@@ -49,64 +49,64 @@ class SeedOutputs:
 
 
 @dataclass(frozen=True)
-class LearnerOutputs:
-    """What DVC holds of one learner on one family: its seeds that have outputs, and their statistics."""
+class RecipeOutputs:
+    """What DVC holds of one recipe: its seeds that have outputs, and their statistics."""
 
-    family: str
-    learner: str
+    study: str
+    name: str
     seeds: list[SeedOutputs]
     evaluations: Path
     metric: dict[str, Any]
 
     @cached_property
     def digest(self) -> str:
-        """Digest of everything that is published of the learner itself."""
+        """Digest of everything that is published of the recipe itself."""
         return digest([digest_files([self.evaluations / name for name in EVALUATION_FILES]), self.metric])
 
 
-def collect(params: Params, root: Path, family: str, learner: str) -> tuple[LearnerOutputs | None, list[RunId]]:
-    """The outputs of one learner's seeds, and the runs without (current) outputs, which are named on stderr."""
-    runs = [RunId(family, learner, seed) for seed in params.grid.seeds]
-    evaluations = root / "data" / "evaluations" / family / learner
+def collect(of: Recipe, root: Path) -> tuple[RecipeOutputs | None, list[RunId]]:
+    """The outputs of one recipe's seeds, and the runs without (current) outputs, which are named on stderr."""
+    runs = [RunId(of.study, of.name, seed) for seed in of.seeds]
+    evaluations = root / "data" / "evaluations" / str(of)
     try:
         accuracy, evaluated = tables.read(evaluations)
-        metric = read_json(root / "data" / "metrics" / "evaluations" / f"{family}-{learner}.json")
+        metric = _metric(of, root / "data" / "metrics" / "evaluations")
     except UserError as error:
-        _warn(f"{family}/{learner}", error)
+        _warn(str(of), error)
         return None, runs
     seeds, missing = [], []
     for run in runs:
         try:
-            seeds.append(_seed(params, Places(root), run, per_seed(accuracy), evaluated))
+            seeds.append(_seed(of, Places(root), run, per_seed(accuracy), evaluated))
         except UserError as error:
             _warn(str(run), error)
             missing.append(run)
-    return (LearnerOutputs(family, learner, seeds, evaluations, metric) if seeds else None), missing
+    return (RecipeOutputs(of.study, of.name, seeds, evaluations, metric) if seeds else None), missing
 
 
-def _seed(
-    params: Params, places: Places, run: RunId, table: pd.DataFrame, evaluated: list[dict[str, Any]]
-) -> SeedOutputs:
+def _metric(of: Recipe, metrics: Path) -> dict[str, Any]:
+    """The statistics over seeds: a file a learner in the grid, one for all variants in the ablations."""
+    if of.study == of.family:
+        return read_json(metrics / f"{of.study}-{of.name}.json")
+    path = metrics / f"{of.study}.json"
+    every = read_json(path)
+    if of.name not in every:
+        raise UserError(f"{path} lacks {of.name}; run `dvc repro`")
+    return every[of.name]
+
+
+def _seed(of: Recipe, places: Places, run: RunId, table: pd.DataFrame, evaluated: list[dict[str, Any]]) -> SeedOutputs:
     directory = places.run(run)
     config = read_json(directory / "config.json")
     for name in ("history.parquet", "weights.safetensors"):
         if not (directory / name).exists():
             raise UserError(f"{directory / name} is missing; run `dvc repro` to make it")
-    if any(config.get(key) != value for key, value in wanted(params, run.family, run.learner).items()):
+    if any(config.get(key) != value for key, value in of.values().items()):
         raise UserError(f"{directory} is of other settings than params.yaml; run `dvc repro`")
     if identity(config) not in [row["configuration"] for row in evaluated if row["seed"] == run.seed]:
         raise UserError("its evaluation is of another training; run `dvc repro`")
     accuracies = {split: float(table.loc[run.seed, split]) for split in SPLITS}
     return SeedOutputs(run, directory, config, accuracies)
-
-
-def wanted(params: Params, family: str, learner: str) -> dict[str, Any]:
-    """The part of a run's configuration that `params.yaml` alone gives."""
-    return {
-        "settings": params.learner(family, learner).model_dump(mode="json"),
-        "training": getattr(params.training, family).model_dump(mode="json"),
-        "program": getattr(params.programs, family).model_dump(mode="json"),
-    }
 
 
 def _warn(name: str, error: UserError) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ from pipeline.params import Params
 from pipeline.programs import SPLITS
 from pipeline.tracking import address
 from pipeline.tracking.describe import git, identity, settings
-from pipeline.tracking.outputs import EVALUATION_FILES, RUN_FILES, LearnerOutputs, SeedOutputs, collect, wanted
+from pipeline.tracking.outputs import EVALUATION_FILES, RUN_FILES, RecipeOutputs, SeedOutputs, collect
 from pipeline.tracking.store import CONFIGURATION, NOTE, OUTPUTS, PARENT, RUN, Store, reported
+from pipeline.training.recipe import recipe, recipes
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -26,7 +26,7 @@ STATISTICS = ("median", "mean", "low", "high")
 
 
 def publish(params: Params, root: Path) -> None:
-    """Complete MLflow for every run of the grid in `params`, from the outputs below `root`.
+    """Complete MLflow for every run that `params` asks for, from the outputs below `root`.
 
     A run that has no outputs is named on the way, and all such runs in the `UserError` at the end.
     """
@@ -35,11 +35,11 @@ def publish(params: Params, root: Path) -> None:
         return
     publication = Publication.begin(root)
     published, there, missing = 0, 0, []
-    for family, learner in product(params.grid.families, params.grid.learners):
-        found, absent = collect(params, root, family, learner)
+    for of in recipes(params):
+        found, absent = collect(of, root)
         missing += absent
         if found is not None:
-            done = publication.learner(found)
+            done = publication.recipe(found)
             published += done
             there += len(found.seeds) - done
     print(f"{published} published, {there} already there")
@@ -51,7 +51,7 @@ def publish(params: Params, root: Path) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """One pass over the grid: the store, and the tags that say from which state of the repository it came."""
+    """One pass over all runs: the store, and the tags that say from which state of the repository it came."""
 
     store: Store
     state: Mapping[str, str]
@@ -65,14 +65,14 @@ class Publication:
                 state[f"neurop.{name}"] = digest_files([root / name])
         return Publication(Store.connect(), state)
 
-    def learner(self, outputs: LearnerOutputs) -> int:
-        """Complete one learner and its seeds. Returns how many seeds there was something to do for."""
+    def recipe(self, outputs: RecipeOutputs) -> int:
+        """Complete one recipe and its seeds. Returns how many seeds there was something to do for."""
         store, config = self.store, outputs.seeds[0].config
         with reported():
             with address.exclusive():
-                experiment = store.experiment(outputs.family)
+                experiment = store.experiment(outputs.study)
                 group = identity(config, seed=False)
-                parent = store.parent(experiment, outputs.family, outputs.learner, group, settings(config))
+                parent = store.parent(experiment, outputs.study, outputs.name, group, settings(config))
             done = sum(self._seed(experiment, parent, seed) for seed in outputs.seeds)
             self._statistics(parent, outputs)
         return done
@@ -121,8 +121,8 @@ class Publication:
         # Last of all: a publication that was cut short before this is completed by the next one.
         self.store.log(identifier, tags=state | diverged | {OUTPUTS: outputs.digest})
 
-    def _statistics(self, parent: str, outputs: LearnerOutputs) -> None:
-        """Bring a learner's statistics up to date: they change with its seeds, and the newest value counts."""
+    def _statistics(self, parent: str, outputs: RecipeOutputs) -> None:
+        """Bring a recipe's statistics up to date: they change with its seeds, and the newest value counts."""
         run = self.store.client.get_run(parent)
         if run.data.tags.get(OUTPUTS) == outputs.digest:
             return
@@ -136,23 +136,21 @@ class Publication:
         self.store.log(parent, new)
         for name in EVALUATION_FILES:
             self.store.upload(parent, outputs.evaluations / name)
-        note = f"{outputs.learner} on {outputs.family}. Val selects seed {best}; statistics are over the seeds below."
+        note = f"{outputs.study}/{outputs.name}: val selects seed {best}; statistics are over the seeds below."
         tags = {**self.state, "neurop.best_seed": str(best), NOTE: note, OUTPUTS: outputs.digest}
         self.store.log(parent, tags=tags)
 
 
-def download(params: Params, family: str, learner: str, directory: Path) -> None:
-    """Write the bytes of one learner's published evaluations, under the settings `params`, to `directory`."""
-    store, key = Store.connect(), {RUN: f"{family}/{learner}"}
-    texts = settings(wanted(params, family, learner))
+def download(params: Params, study: str, name: str, directory: Path) -> None:
+    """Write the bytes of one recipe's published evaluations, under the settings `params`, to `directory`."""
+    of, store = recipe(params, study, name), Store.connect()
+    key, texts = {RUN: str(of)}, settings(of.values())
     with reported():
-        experiment = store.client.get_experiment_by_name(f"neurop/{family}")
+        experiment = store.client.get_experiment_by_name(f"neurop/{study}")
         runs = [] if experiment is None else store.find(experiment.experiment_id, key)
         found = [run for run in runs if OUTPUTS in run.data.tags and texts.items() <= run.data.params.items()]
         if not found:
-            raise UserError(
-                f"MLflow holds no evaluations of {family}/{learner} under these settings; run `neurop publish`"
-            )
+            raise UserError(f"MLflow holds no evaluations of {of} under these settings; run `neurop publish`")
         directory.mkdir(parents=True, exist_ok=True)
         for name in EVALUATION_FILES:
             store.client.download_artifacts(found[0].info.run_id, name, str(directory))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.tracking import address
+from pipeline.training.recipe import stage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,10 +33,11 @@ ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 5, 0.5
 Point = tuple[str, int]  # metric and step
 
 # MLflow shows the first line of it on every page of the experiment, and opens on its pages for language models.
-EXPERIMENT_NOTE = """**{family}**: choose *Model training* at the top left. A row is a learner; below it are its seeds.
+EXPERIMENT_NOTE = """**{study}**: choose *Model training* at the top left. A row is a learner; below it are its seeds. \
+In ablations it is a variant of meta_gnn.
 
-* `accuracy/<split>`: solved share, with the weights that val selected; for a learner, of the seed that val selects
-* `median/<split>`, `mean/<split>` of a learner: over its seeds; `low/<split>`, `high/<split>`: interval of the mean
+* `accuracy/<split>`: solved share, with the weights that val selected; for a row, of the seed that val selects
+* `median/<split>`, `mean/<split>` of a row: over its seeds; `low/<split>`, `high/<split>`: interval of the mean
 * `curve/…`: training loss and what val says, by step; `std/<tensor>`, `rank/<tensor>`: spread and effective rank of
   the weights that the learner generates
 
@@ -66,15 +68,15 @@ class Store:
             raise _failure(error) from None
         return store
 
-    def experiment(self, family: str) -> str:
-        """The id of a family's experiment, which is made if it is not there. Call it under `address.exclusive`."""
-        name = f"neurop/{family}"
+    def experiment(self, study: str) -> str:
+        """The id of a study's experiment, which is made if it is not there. Call it under `address.exclusive`."""
+        name = f"neurop/{study}"
         found = self.client.get_experiment_by_name(name)
         if found is None:
             path = address.database()
             # A server decides itself where artefacts are; without one they lie beside the database.
-            place = None if path is None else (path.parent / address.ARTEFACTS / family).absolute().as_uri()
-            tags = {NOTE: EXPERIMENT_NOTE.format(family=family)}
+            place = None if path is None else (path.parent / address.ARTEFACTS / study).absolute().as_uri()
+            tags = {NOTE: EXPERIMENT_NOTE.format(study=study)}
             return str(self.client.create_experiment(name, place, tags))
         if found.lifecycle_stage != "active":
             command = f"mlflow experiments restore -x {found.experiment_id}"
@@ -86,13 +88,13 @@ class Store:
         condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         return list(self.client.search_runs([experiment], condition, order_by=["start_time DESC"]))
 
-    def parent(self, experiment: str, family: str, learner: str, group: str, settings: Mapping[str, str]) -> str:
-        """The id of the run that stands for a learner, made if it is not there. Call it under `address.exclusive`."""
-        tags = {RUN: f"{family}/{learner}", CONFIGURATION: group}
+    def parent(self, experiment: str, study: str, name: str, group: str, settings: Mapping[str, str]) -> str:
+        """The id of the run that stands for a recipe, made if it is not there. Call it under `address.exclusive`."""
+        tags = {RUN: f"{study}/{name}", CONFIGURATION: group}
         found = self.find(experiment, tags)
         if found:
             return str(found[-1].info.run_id)  # the oldest, should two machines have made one each
-        run = str(self.client.create_run(experiment, run_name=learner, tags=tags).info.run_id)
+        run = str(self.client.create_run(experiment, run_name=name, tags=tags).info.run_id)
         self.log(run, settings={key: value for key, value in settings.items() if key != "seed"})
         self.client.set_terminated(run)
         return run
@@ -100,7 +102,7 @@ class Store:
     def create(self, experiment: str, parent: str, name: str, tags: Mapping[str, str], started: float) -> str:
         """Make the run of one seed, with the state RUNNING. `started` is in seconds since 1970."""
         title = name.partition("/")[2].replace("/", " seed ")
-        tags = {RUN: name, PARENT: parent, "mlflow.source.name": f"train@{name.replace('/', '-')}", **tags}
+        tags = {RUN: name, PARENT: parent, "mlflow.source.name": stage(*name.split("/")), **tags}
         return str(self.client.create_run(experiment, int(started * 1000), tags, title).info.run_id)
 
     def log(

@@ -29,7 +29,7 @@ Line = tuple[float, dict[str, float]]  # seconds since 1970, row
 
 
 def follow(run: str) -> None:
-    """Log the run `<family>/<learner>/<seed>` whose header and rows come on standard input, until that is closed.
+    """Log the run `<study>/<name>/<seed>` whose header and rows come on standard input, until that is closed.
 
     Says on standard output an empty line when the tracking address answers, or what is wrong in one line.
     """
@@ -105,14 +105,14 @@ class Live:
         A training that starts at step 0 continues none: its code may differ, and points cannot be replaced.
         """
         with address.exclusive():
-            experiment = store.experiment(header["family"])
+            experiment = store.experiment(header["study"])
             key = {RUN: name, CONFIGURATION: header["identity"]}
             unpublished = [run for run in store.find(experiment, key) if OUTPUTS not in run.data.tags]
             if unpublished and (first_step > 0 or not unpublished[0].data.metrics):
                 run = unpublished[0]
                 store.client.update_run(run.info.run_id, "RUNNING")
                 return Live(store, run.info.run_id, header, set(store.points(run)))
-            parent = store.parent(experiment, header["family"], header["learner"], header["group"], header["settings"])
+            parent = store.parent(experiment, header["study"], header["name"], header["group"], header["settings"])
             made = store.create(experiment, parent, name, {**key, **tags}, header["started"])
         store.log(made, settings=header["settings"])
         return Live(store, made, header)

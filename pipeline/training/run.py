@@ -1,4 +1,4 @@
-"""One run of the grid: family × learner × seed, from splits and template to weights on disk."""
+"""One run, of the grid or of the ablations: from splits and template to weights on disk."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from pipeline.programs import family_from, make_family
 from pipeline.programs.tables import read_split
 from pipeline.training import batches, checkpoint, machine
 from pipeline.training.loop import Hooks, Row, Trainer
+from pipeline.training.recipe import Recipe, recipe
 
 CODE = ("files.py", "programs", "templates", "graph", "learners", "training")
 
 
 @dataclass(frozen=True)
 class RunId:
-    """Names one run of the grid."""
+    """Names one run: study and name as in its `Recipe`, and the seed."""
 
-    family: str
-    learner: str
+    study: str
+    name: str
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.family}/{self.learner}/{self.seed}"
+        return f"{self.study}/{self.name}/{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,14 @@ class Places:
 
 def configuration(params: Params, run: RunId, places: Places) -> dict[str, Any]:
     """Everything that determines a run's outputs but for code and machine."""
+    of = recipe(params, run.study, run.name)
     return {
-        "family": run.family,
-        "learner": run.learner,
+        "family": of.family,
+        "learner": of.learner,
         "seed": run.seed,
-        "settings": params.learner(run.family, run.learner).model_dump(mode="json"),
-        "training": getattr(params.training, run.family).model_dump(mode="json"),
-        "program": getattr(params.programs, run.family).model_dump(mode="json"),
-        "template": read_json(places.template(run.family)),
-        "data": digest_files([places.splits(run.family) / f"{split}.parquet" for split in ("train", "val")]),
+        **of.values(),
+        "template": read_json(places.template(of.family)),
+        "data": digest_files([places.splits(of.family) / f"{split}.parquet" for split in ("train", "val")]),
     }
 
 
@@ -108,19 +108,27 @@ def scratch_key(config: dict[str, Any], device: torch.device) -> str:
 
 
 def _trainer(params: Params, run: RunId, places: Places, scratch: Path, device: torch.device) -> Trainer:
-    family = make_family(params, run.family)
-    section = params.learner(run.family, run.learner)
-    path = places.template(run.family)
+    of = recipe(params, run.study, run.name)
+    family = make_family(params, of.family)
+    path, splits = places.template(of.family), places.splits(of.family)
     template = templates.from_spec(read_json(path), str(path))
-    learner = seeded_learner(run.learner, family, template, section, run.seed).to(device)
-    train_split, val_split = (read_split(places.splits(run.family), family, s).to(device) for s in ("train", "val"))
+    learner = seeded_learner(of.learner, family, template, of.settings, run.seed).to(device)
+    _check_size(of, learner)
+    train_split, val_split = (read_split(splits, family, s).to(device) for s in ("train", "val"))
     empty = [intent for intent, n in zip(train_split.intents, train_split.counts.tolist(), strict=True) if n == 0]
     if empty:
+        raise UserError(f"{splits}/train.parquet holds no example of {empty[0]}; ask for more examples")
+    return Trainer(learner, of.settings, of.training, run.seed, train_split, val_split, scratch)
+
+
+def _check_size(of: Recipe, learner: Learner) -> None:
+    """Refuse a learner that is larger than its study allows."""
+    trainable = count(learner)["trainable"]
+    if of.limit is not None and trainable > of.limit:
         raise UserError(
-            f"{places.splits(run.family)}/train.parquet holds no example of {empty[0]}; ask for more examples"
+            f"ablations.variants.{of.name} gives {trainable} trainable parameters on {of.family}, "
+            f"and ablations.limit is {of.limit}; lower d_h or width in ablations.settings"
         )
-    training = getattr(params.training, run.family)
-    return Trainer(learner, section, training, run.seed, train_split, val_split, scratch)
 
 
 def seeded_learner(name: str, family: Any, template: templates.Template, section: Any, seed: int) -> Learner:

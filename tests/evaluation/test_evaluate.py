@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def evaluated(trained: tuple[Places, RunId]) -> tuple[pd.DataFrame, dict[str, object]]:
     places, run = trained
-    return evaluate_run(places.run(run), places.splits(run.family), CPU)
+    return evaluate_run(places.run(run), places.splits(run.study), CPU)
 
 
 def test_a_row_for_every_split_and_intent(
@@ -82,14 +82,14 @@ def test_other_weights_and_other_splits_are_refused(tmp_path: Path, trained: tup
     config = read_json(copy / "config.json")
     write_json(copy / "config.json", {**config, "template": Mlp((5, 9, 1)).spec()})
     with pytest.raises(UserError, match=r"weights.safetensors does not hold this run's weights"):
-        evaluate_run(copy, places.splits(run.family), CPU)
+        evaluate_run(copy, places.splits(run.study), CPU)
     write_json(copy / "config.json", config)
     (copy / "weights.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(UserError, match=r"weights.safetensors does not hold this run's weights"):
-        evaluate_run(copy, places.splits(run.family), CPU)
+        evaluate_run(copy, places.splits(run.study), CPU)
     (copy / "weights.safetensors").unlink()
     with pytest.raises(UserError, match=r"weights.safetensors is missing"):
-        evaluate_run(copy, places.splits(run.family), CPU)
+        evaluate_run(copy, places.splits(run.study), CPU)
     write_inputs(tmp_path, tiny({"programs.sumfirst.length": 6}), "sumfirst")
     with pytest.raises(UserError, match=r"train.parquet was made with other settings"):
         evaluate_run(places.run(run), tmp_path / "data" / "splits" / "sumfirst", CPU)

@@ -47,7 +47,7 @@ store.log(run, {("m", i): (0.5, 1.0) for i in range(2500)})
 
 def test_the_identity_is_that_of_the_evaluation(trained: tuple[Places, RunId]) -> None:
     places, run = trained
-    _, evaluated = evaluate_run(places.run(run), places.splits(run.family), torch.device("cpu"))
+    _, evaluated = evaluate_run(places.run(run), places.splits(run.study), torch.device("cpu"))
     config = read_json(places.run(run) / "config.json")
     assert identity(config) == evaluated["configuration"]
     assert identity(config | {"seed": 77}) != identity(config)

@@ -19,7 +19,7 @@ RUN = RunId("sumfirst", "meta_gmlp", 1)
 
 def stage(directory: Path) -> subprocess.Popen[str]:
     """`python -m stages.train` of the run in another working directory."""
-    command = [sys.executable, "-m", "stages.train", RUN.family, RUN.learner, str(RUN.seed)]
+    command = [sys.executable, "-m", "stages.train", RUN.study, RUN.name, str(RUN.seed)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -43,7 +43,7 @@ def terminate_at(pipe: Path, content: bytes, process: subprocess.Popen[str]) -> 
 def test_a_terminated_stage_resumes_to_the_same_bytes(tmp_path: Path, params: Params) -> None:
     interrupted, unbroken = Places(tmp_path / "interrupted"), Places(tmp_path / "unbroken")
     for places in (interrupted, unbroken):
-        write_inputs(places.root, params, RUN.family)
+        write_inputs(places.root, params, RUN.study)
 
     # As a named pipe the settings hold the stage in a known place, before its first step.
     settings = interrupted.root / "params.yaml"

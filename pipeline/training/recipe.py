@@ -1,0 +1,107 @@
+"""What to train: a learner with its settings and protocol on one family, in the grid or in the ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.params import FAMILIES, LEARNERS, LearnerSection, Params, Section, TrainingSection
+
+# The study of a family's ablations is called by both, joined as DVC joins them in a stage's name.
+ABLATIONS = "ablations-"
+ABLATED = "meta_gnn"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the seeds of one row of a table share.
+
+    `study`, `name`: where its outputs are: family and learner in the grid, `ablations-<family>` and
+    variant in the ablations. `limit`: the most trainable parameters it may have, or None.
+    """
+
+    study: str
+    name: str
+    family: str
+    learner: str
+    settings: LearnerSection
+    training: TrainingSection
+    program: Section
+    seeds: tuple[int, ...]
+    limit: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.study}/{self.name}"
+
+    @property
+    def evaluation(self) -> str:
+        """The DVC stage that evaluates it."""
+        return (
+            f"evaluate@{self.family}-{self.name}" if self.study == self.family else f"evaluate_ablations@{self.family}"
+        )
+
+    def values(self) -> dict[str, Any]:
+        """What `params.yaml` alone says of a run's configuration, as JSON."""
+        parts = {"settings": self.settings, "training": self.training, "program": self.program}
+        return {name: part.model_dump(mode="json") for name, part in parts.items()}
+
+
+def stage(study: str, name: str, seed: int | str) -> str:
+    """The DVC stage that trains a run."""
+    kind = "ablate" if study.startswith(ABLATIONS) else "train"
+    return f"{kind}@{study.removeprefix(ABLATIONS)}-{name}-{seed}"
+
+
+def recipe(params: Params, study: str, name: str) -> Recipe:
+    """The recipe of a family's learner, or of a variant of a family's ablations.
+
+    Raises `UserError` if there is none of that name: paths are made of both.
+    """
+    family = study.removeprefix(ABLATIONS)
+    if family not in FAMILIES:
+        raise UserError(f"there is no family '{family}'; there are {', '.join(FAMILIES)}")
+    if family != study:
+        return _variant(params, family, name)
+    if name not in LEARNERS:
+        raise UserError(f"there is no learner '{name}'; there are {', '.join(LEARNERS)}")
+    training, program = getattr(params.training, family), getattr(params.programs, family)
+    return Recipe(study, name, family, name, params.learner(family, name), training, program, params.grid.seeds)
+
+
+def _variant(params: Params, family: str, name: str) -> Recipe:
+    ablations = params.ablations
+    if name not in ablations.variants:
+        raise UserError(f"there is no variant '{name}'; there are {', '.join(ablations.variants)}")
+    return Recipe(
+        study=f"{ABLATIONS}{family}",
+        name=name,
+        family=family,
+        learner=ABLATED,
+        settings=ablations.variant(name),
+        training=ablations.training,
+        program=getattr(params.programs, family),
+        seeds=ablations.seeds,
+        limit=ablations.limit,
+    )
+
+
+def grid(params: Params) -> Iterator[Recipe]:
+    """Every learner on every family of the grid."""
+    for family in params.grid.families:
+        for learner in params.grid.learners:
+            yield recipe(params, family, learner)
+
+
+def ablations(params: Params, family: str) -> Iterator[Recipe]:
+    """The rows of a family's ablations."""
+    for row in params.ablations.rows:
+        yield recipe(params, f"{ABLATIONS}{family}", row)
+
+
+def recipes(params: Params) -> Iterator[Recipe]:
+    """All that `params.yaml` asks to be trained: the grid, then the ablations."""
+    yield from grid(params)
+    for family in params.ablations.families:
+        yield from ablations(params, family)
