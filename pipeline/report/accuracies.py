@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipeline.evaluation.statistics import summarise
 from pipeline.report import anchors, names
 from pipeline.report.evidence import Cell, Evidence
@@ -37,7 +39,9 @@ def table2(evidence: Evidence) -> Table:
     for family in evidence.params.grid.families:
         rows = [_row2(evidence, family, learner) for learner in evidence.learners(family)]
         groups.append((names.family(family).label, ranked(rows, ranks)))
-    return Table("table2", "Table 2. Accuracy of the best seed", tuple(columns), tuple(groups), _notes(evidence))
+    cells = ((f"{names.learner(n).label} on {names.family(f).label}", cell) for (f, n), cell in evidence.cells.items())
+    notes = remarks(evidence, cells)
+    return Table("table2", "Table 2. Accuracy of the best seed", tuple(columns), tuple(groups), notes)
 
 
 def table3(evidence: Evidence) -> Table:
@@ -118,10 +122,10 @@ def _who(evidence: Evidence, family: str, learner: str) -> Row:
     }
 
 
-def _notes(evidence: Evidence) -> tuple[str, ...]:
+def remarks(evidence: Evidence, cells: Iterable[tuple[str, Cell]]) -> tuple[str, ...]:
+    """A note for each named cell whose runs have other settings than the settings file, or diverged."""
     notes = []
-    for (family, learner), cell in evidence.cells.items():
-        name = f"{names.learner(learner).label} on {names.family(family).label}"
+    for name, cell in cells:
         if cell.changed:
             notes.append(
                 f"† {name} was trained with settings that {evidence.source.settings_name} has otherwise now: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.files import replacing_directory, write_text
+from pipeline.report.ablations import table5
 from pipeline.report.accuracies import table2, table3
 from pipeline.report.budgets import budgets
 from pipeline.report.evidence import Evidence, gather
@@ -49,9 +50,10 @@ def contents(source: Source) -> dict[str, str]:
 
 
 def all_tables(evidence: Evidence) -> list[Table]:
-    """The report's tables; the one by kind of program only where the grid holds arc1d."""
+    """The report's tables; by kind of program only where the grid holds arc1d, of ablations where there are any."""
     by_kind = [table3(evidence)] if "arc1d" in evidence.params.grid.families else []
-    return [table2(evidence), *by_kind, table4(evidence), budgets(evidence)]
+    ablated = [table5(evidence)] if evidence.params.ablations.families else []
+    return [table2(evidence), *by_kind, table4(evidence), *ablated, budgets(evidence)]
 
 
 def _figures(evidence: Evidence) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,8 @@ from pipeline.report import names
 from pipeline.report.checks import advising, check_accuracy, differences
 from pipeline.report.published import published
 from pipeline.report.source import Source
+from pipeline.training import recipe
+from pipeline.training.recipe import Recipe
 
 
 class Parameters(BaseModel):
@@ -54,13 +57,12 @@ class Run(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one learner on one family: `accuracy` is sorted and holds the seeds of `runs`.
+    """The runs of one recipe, `of`: `accuracy` is sorted and holds the seeds of `runs`.
 
     `changed` names the settings with which the runs were trained and which the settings file has otherwise.
     """
 
-    family: str
-    learner: str
+    of: Recipe
     accuracy: pd.DataFrame
     runs: Mapping[int, Run]
     changed: tuple[str, ...] = ()
@@ -83,11 +85,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All inputs of a report. `cells` holds the pairs of family and learner that have runs."""
+    """All inputs of a report.
+
+    `cells` holds the pairs of family and learner that have runs, `ablated` those of family and variant.
+    """
 
     source: Source
     params: Params
     cells: Mapping[tuple[str, str], Cell]
+    ablated: Mapping[tuple[str, str], Cell]
     sizes: Mapping[str, Mapping[str, Mapping[str, int]]]
     """Examples by family, split and intent or `total`; a family without the file is not in it."""
 
@@ -102,7 +108,7 @@ class Evidence:
 
 
 def gather(source: Source) -> Evidence:
-    """Read everything that the settings' grid names; nothing else that lies there is looked at.
+    """Read everything that the settings name; nothing else that lies there is looked at.
 
     Raises `UserError` for a file that is damaged or belongs to other splits or settings, and, if the source is to
     be complete, for the first thing that is missing.
@@ -112,13 +118,17 @@ def gather(source: Source) -> Evidence:
     known: dict[str, dict[str, dict[str, int]]] = {
         family: counts for family, counts in sizes.items() if counts is not None
     }
-    cells: dict[tuple[str, str], Cell] = {}
-    for family in settings.grid.families:
-        for learner in settings.grid.learners:
-            cell = _cell(source, settings, family, learner, known.get(family))
-            if cell is not None:
-                cells[family, learner] = cell
-    return Evidence(source, settings, cells, known)
+    grid = _cells(source, recipe.grid(settings), known)
+    ablations = (of for family in settings.ablations.families for of in recipe.ablations(settings, family))
+    return Evidence(source, settings, grid, _cells(source, ablations, known), known)
+
+
+def _cells(
+    source: Source, recipes: Iterable[Recipe], sizes: dict[str, dict[str, dict[str, int]]]
+) -> dict[tuple[str, str], Cell]:
+    """Those of the recipes that have runs, by family and name."""
+    cells = {(of.family, of.name): _cell(source, of, sizes.get(of.family)) for of in recipes}
+    return {key: cell for key, cell in cells.items() if cell is not None}
 
 
 def _sizes(source: Source, family: str) -> dict[str, dict[str, int]] | None:
@@ -138,35 +148,31 @@ def _sizes(source: Source, family: str) -> dict[str, dict[str, int]] | None:
     return sizes
 
 
-def _cell(
-    source: Source, settings: Params, family: str, learner: str, sizes: dict[str, dict[str, int]] | None
-) -> Cell | None:
-    directory = source.evaluation(family, learner)
-    remedy = source.remedy(f"evaluate@{family}-{learner}")
+def _cell(source: Source, of: Recipe, sizes: dict[str, dict[str, int]] | None) -> Cell | None:
+    directory = source.evaluation(of.study, of.name)
+    remedy = source.remedy(of.evaluation)
     if not (directory / "accuracy.csv").exists() and not (directory / "runs.json").exists():
         if source.complete:
             raise UserError(f"{directory} is missing; {remedy}")
         return None
-    runs = _runs(source, family, learner)
+    runs = _runs(directory / "runs.json", remedy)
     with advising(remedy):
         accuracy, _ = tables.read(directory)
-    seeds = [seed for seed in sorted(settings.grid.seeds) if seed in runs]
-    missing = sorted(set(settings.grid.seeds) - set(seeds))
+    seeds = [seed for seed in sorted(of.seeds) if seed in runs]
+    missing = sorted(set(of.seeds) - set(seeds))
     if missing and source.complete:
         raise UserError(f"{directory} lacks seed {missing[0]}; {remedy}")
     if not seeds:
         return None
     accuracy = check_accuracy(accuracy, seeds, sizes, f"{directory / 'accuracy.csv'}", remedy)
     kept = {seed: runs[seed] for seed in seeds}
-    changed = _changed(settings, family, learner, kept)
+    changed = _changed(of, kept[seeds[0]])
     if changed and source.complete:
         raise UserError(f"{directory} was made with another {changed[0]} than {source.settings_name}; {remedy}")
-    return Cell(family, learner, accuracy, kept, changed)
+    return Cell(of, accuracy, kept, changed)
 
 
-def _runs(source: Source, family: str, learner: str) -> dict[int, Run]:
-    path = source.evaluation(family, learner) / "runs.json"
-    remedy = source.remedy(f"evaluate@{family}-{learner}")
+def _runs(path: Path, remedy: str) -> dict[int, Run]:
     with advising(remedy):
         values = read_json(path)
     try:
@@ -184,22 +190,15 @@ def _runs(source: Source, family: str, learner: str) -> dict[int, Run]:
     return by_seed
 
 
-def _changed(settings: Params, family: str, learner: str, runs: dict[int, Run]) -> tuple[str, ...]:
-    run = next(iter(runs.values()))
+def _changed(of: Recipe, run: Run) -> tuple[str, ...]:
     try:
         # A setting that is younger than the run has its default in it.
-        used_settings = params.learner_section(learner, run.settings).model_dump(mode="json")
+        used = params.learner_section(of.learner, run.settings).model_dump(mode="json")
     except (KeyError, ValueError):
-        used_settings = run.settings
-    sections = {
-        f"learners.{family}.{learner}": (used_settings, settings.learner(family, learner)),
-        f"training.{family}": (run.training, getattr(settings.training, family)),
-    }
-    return tuple(
-        f"{section}.{key}"
-        for section, (used, now) in sections.items()
-        for key in differences(used, now.model_dump(mode="json"))
-    )
+        used = run.settings
+    now = of.values()
+    pairs = zip(of.sections, ((used, now["settings"]), (run.training, now["training"])), strict=True)
+    return tuple(f"{section}.{key}" for section, pair in pairs for key in differences(*pair))
 
 
 def _why(error: ValidationError) -> str:

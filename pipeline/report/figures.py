@@ -63,11 +63,11 @@ def draw(family: str, shown: Sequence[Series]) -> str:
 def _series(cell: Cell) -> Series:
     table = cell.per_seed
     return Series(
-        cell.learner,
+        cell.of.learner,
         table["test"].to_numpy(),
         table["ood"].to_numpy(),
         list(table.index).index(cell.best),
-        published().accuracy.get((cell.family, cell.learner, "ood")),
+        published().accuracy.get((cell.of.family, cell.of.learner, "ood")),
     )
 
 

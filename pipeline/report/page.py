@@ -15,9 +15,10 @@ from pipeline.files import digest
 from pipeline.programs import SPLITS, make_family
 from pipeline.report import anchors, names
 from pipeline.report.evidence import Cell, Evidence
-from pipeline.report.published import published
 from pipeline.report.svg import inline, width
 from pipeline.report.table import MISSING, Table
+from pipeline.training import recipe
+from pipeline.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 
@@ -42,7 +43,7 @@ def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, st
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["settings"] = settings_text
+    environment.filters |= {"settings": settings_text, "spoken": spoken}
     return environment.get_template("page.html").render(
         source=evidence.source,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
@@ -53,6 +54,8 @@ def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, st
         figures=[_figure(family, svg) for family, svg in figures.items()],
         graphs=[_graph(evidence, family, svg) for family, svg in graphs.items()],
         families=[_family(evidence, family) for family in evidence.params.grid.families],
+        ablations=[_ablations(evidence, family) for family in evidence.params.ablations.families],
+        ablated=evidence.params.ablations,
         anchors=anchors,
         names=names,
         missing=MISSING,
@@ -112,6 +115,13 @@ def _family(evidence: Evidence, family: str) -> dict[str, Any]:
     }
 
 
+def _ablations(evidence: Evidence, family: str) -> dict[str, Any]:
+    """What the page says of the ablations on one family: the variants with their runs."""
+    rows = recipe.ablations(evidence.params, family)
+    entries = [_entry(of, of.name, evidence.ablated.get((family, of.name)), of.seeds) for of in rows]
+    return {"family": names.family(family).label, "variants": entries}
+
+
 def _sizes(evidence: Evidence, family: str) -> list[tuple[str, list[int | None]]]:
     """Examples of each intent: (intent, one count per split)."""
     sizes = evidence.sizes.get(family)
@@ -122,26 +132,30 @@ def _sizes(evidence: Evidence, family: str) -> list[tuple[str, list[int | None]]
 
 
 def _learner(evidence: Evidence, family: str, learner: str) -> dict[str, Any]:
-    cell = evidence.cells.get((family, learner))
-    wanted = sorted(evidence.params.grid.seeds) if learner in evidence.params.grid.learners else []
+    wanted = evidence.params.grid.seeds if learner in evidence.params.grid.learners else ()
+    of = recipe.recipe(evidence.params, family, learner)
+    return _entry(of, names.learner(learner).label, evidence.cells.get((family, learner)), wanted)
+
+
+def _entry(of: Recipe, label: str, cell: Cell | None, wanted: Sequence[int]) -> dict[str, Any]:
+    """What the page says of one recipe; `wanted`: the seeds that the settings name, none if they leave it out."""
     return {
-        "name": learner,
-        "label": names.learner(learner).label,
-        "in_paper": learner in published().learners(family),
-        "in_grid": learner in evidence.params.grid.learners,
+        "of": of,
+        "label": label,
         "cell": cell,
-        "missing": [seed for seed in wanted if cell is None or seed not in cell.runs],
-        "runs": _runs(cell) if cell else [],
+        "wanted": wanted,
+        "missing": [seed for seed in sorted(wanted) if cell is None or seed not in cell.runs],
+        "runs": _runs(of, cell) if cell else [],
     }
 
 
-def _runs(cell: Cell) -> list[dict[str, Any]]:
+def _runs(of: Recipe, cell: Cell) -> list[dict[str, Any]]:
     return [
         {
             "run": run,
             "best": seed == cell.best,
             "accuracy": {split: float(cell.per_seed.loc[seed, split]) for split in SPLITS},
-            "command": f"dvc repro train@{cell.family}-{cell.learner}-{seed}",
+            "command": f"dvc repro {recipe.stage(of.study, of.name, seed)}",
             "provenance": run.provenance,
         }
         for seed, run in cell.runs.items()

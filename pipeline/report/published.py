@@ -1,4 +1,4 @@
-"""The paper's numbers (Tables 2, 3, 4 and App. C.4), to stand beside ours."""
+"""The paper's numbers (Tables 2 to 5 and App. C.4), to stand beside ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipeline.params import MetaGnn
+
 REFERENCE = Path(__file__).parent / "reference"
+# What Table 5 varies, by the paper's names and by ours.
+AXES = {
+    "init_mode": "init_mode",
+    "aggr": "aggregation",
+    "use_norm": "use_norm",
+    "bidirectional": "bidirectional",
+    "rev_edge_mode": "rev_edge_mode",
+}
 KINDS = ("fill", "flip", "hollow", "move_right", "recolor_bar")
 
 
@@ -23,10 +33,21 @@ class Published:
     """Examples by (family, split): Table 4."""
     parameters: dict[tuple[str, str], int]
     """Trainable parameters by (family, learner): App. C.4."""
+    ablations: dict[tuple[str, ...], tuple[float, float]]
+    """Mean and standard deviation on addmod by the values of AXES, as `axes` gives them: Table 5."""
 
     def learners(self, family: str) -> set[str]:
         """The learners for which the paper gives an accuracy on the family."""
         return {learner for f, learner, _ in self.accuracy if f == family}
+
+
+def axes(settings: MetaGnn) -> tuple[str, ...]:
+    """A variant's place in Table 5: the values of AXES; no mode of reverse edges where there are none."""
+    values = {ours: str(getattr(settings, ours)) for ours in AXES.values()}
+    values |= {name: values[name].lower() for name in ("use_norm", "bidirectional")}
+    if not settings.bidirectional:
+        values["rev_edge_mode"] = ""
+    return tuple(values.values())
 
 
 @cache
@@ -47,6 +68,10 @@ def published() -> Published:
         sizes={(row["task"], split): int(row[split]) for row in _rows("table4_split_sizes") for split in sizes},
         parameters={
             (row["task"], row["model"]): int(row["trainable_parameters"]) for row in _rows("parameter_budgets")
+        },
+        ablations={
+            tuple(row[axis] for axis in AXES): (float(row["mean"]), float(row["std"]))
+            for row in _rows("table5_gnn_ablations_addmod")
         },
     )
 

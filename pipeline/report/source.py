@@ -11,7 +11,7 @@ class Source:
     """The inputs of a report, each of them explicit.
 
     `settings_name` is how the page calls the settings file, so that no page names a place on a machine.
-    A `complete` report needs every run that the settings' grid names; otherwise what is not there is
+    A `complete` report needs every run that the settings name; otherwise what is not there is
     shown as missing. `graphs` may hold drawings, `<family>/graph.svg`; those that are there are shown.
     """
 
@@ -23,9 +23,9 @@ class Source:
     graphs: Path
     complete: bool
 
-    def evaluation(self, family: str, learner: str) -> Path:
-        """The directory with `accuracy.csv` and `runs.json` of one family and learner."""
-        return self.evaluations / family / learner
+    def evaluation(self, study: str, name: str) -> Path:
+        """The directory with `accuracy.csv` and `runs.json` of one recipe."""
+        return self.evaluations / study / name
 
     def remedy(self, stage: str) -> str:
         """What to do about a wrong file that the DVC stage `stage` makes."""

@@ -86,7 +86,7 @@ def collect(of: Recipe, root: Path) -> tuple[RecipeOutputs | None, list[RunId]]:
 
 def _metric(of: Recipe, metrics: Path) -> dict[str, Any]:
     """The statistics over seeds: a file a learner in the grid, one for all variants in the ablations."""
-    if of.study == of.family:
+    if not of.ablated:
         return read_json(metrics / f"{of.study}-{of.name}.json")
     path = metrics / f"{of.study}.json"
     every = read_json(path)

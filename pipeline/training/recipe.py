@@ -36,11 +36,21 @@ class Recipe:
         return f"{self.study}/{self.name}"
 
     @property
+    def ablated(self) -> bool:
+        """Whether it is of the ablations."""
+        return self.study.startswith(ABLATIONS)
+
+    @property
     def evaluation(self) -> str:
         """The DVC stage that evaluates it."""
-        return (
-            f"evaluate@{self.family}-{self.name}" if self.study == self.family else f"evaluate_ablations@{self.family}"
-        )
+        return f"evaluate_ablations@{self.family}" if self.ablated else f"evaluate@{self.family}-{self.name}"
+
+    @property
+    def sections(self) -> tuple[str, str]:
+        """Where `params.yaml` holds its settings and its protocol."""
+        if self.ablated:
+            return f"ablations.variants.{self.name}", "ablations.training"
+        return f"learners.{self.family}.{self.name}", f"training.{self.family}"
 
     def values(self) -> dict[str, Any]:
         """What `params.yaml` alone says of a run's configuration, as JSON."""
