@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pipeline.errors import UserError
 from pipeline.params import Params, Section, read_yaml
@@ -41,7 +41,7 @@ def setting(name: str, path: Path = Path("params.yaml")) -> dict[str, Any]:
             raise UserError(f"{path} has no setting {'.'.join(keys[: i + 1])}{known}")
         value = value[key]
         owner, section = section, _inner(section, key)
-        meaning = (_declaring(owner, key) if section is None else section).__doc__ or meaning
+        meaning = _meaning(owner, section, key) or meaning
     own, downstream = affected(name)
     return {
         "value": value,
@@ -52,15 +52,28 @@ def setting(name: str, path: Path = Path("params.yaml")) -> dict[str, Any]:
     }
 
 
+def _meaning(owner: Any, section: Any, key: str) -> str:
+    """What explains a key of `owner`: the text of its own class, or of the class that declares it."""
+    if section is None:
+        return _declaring(owner, key).__doc__ or ""
+    return "" if get_origin(section) is dict else section.__doc__ or ""
+
+
 def _declaring(section: Any, key: str) -> Any:
     """The settings class whose text explains a plain value: the one that declares it."""
     return next((kind for kind in section.__mro__ if key in get_annotations(kind)), section)
 
 
 def _inner(section: Any, key: str) -> Any:
-    """The settings class of a key, or None where the key is a plain value."""
+    """The settings class of a key, or None where the key is a plain value.
+
+    Below named sections of one class (`ablations.variants`) that class stands for each of them.
+    """
+    if get_origin(section) is dict:
+        return get_args(section)[1]
     inner = section.model_fields[key].annotation
-    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+    named = get_origin(inner) is dict
+    return inner if named or (isinstance(inner, type) and issubclass(inner, Section)) else None
 
 
 def _comment(path: Path, keys: list[str]) -> str:

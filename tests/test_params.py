@@ -89,6 +89,28 @@ WRONG = {
         },
         "programs.addmod: every prime is held out",
     ),
+    "unknown key of a variant": (
+        {"ablations.variants.avg": {"aggregaton": "avg"}},
+        "ablations.variants.avg.aggregaton: is not a known setting; check its spelling",
+    ),
+    "unknown value of a variant": (
+        {"ablations.variants.avg.aggregation": "max"},
+        "ablations.variants.avg.aggregation: .*max",
+    ),
+    "a variant of another setting": ({"ablations.variants.avg.d_h": 8}, "ablations.variants.avg.d_h: is not a known"),
+    "a variant that is no name": (
+        {"ablations.variants": {"../avg": {}}},
+        "ablations.variants: '../avg' is no name of a variant",
+    ),
+    "a hyphen in a variant": ({"ablations.variants": {"avg-0": {}}}, "ablations.variants: 'avg-0' is no name"),
+    "no variants": ({"ablations.variants": {}}, "ablations.variants: "),
+    "stray row": ({"ablations.rows": ["avg", "max"]}, "ablations: rows holds max, which is not one of variants"),
+    "a row twice": ({"ablations.rows": ["avg", "avg"]}, "ablations.rows: holds avg more than once"),
+    "no limit": ({"ablations.limit": 0}, "ablations.limit: .*0"),
+    "ablations of a family without examples": (
+        {"grid.families": ["sumfirst"], "ablations.families": ["addmod"]},
+        "the file: ablations.families holds addmod, which grid.families leaves out",
+    ),
     "stray parameter": ({"programs.arc1d.held_out": [7]}, "programs.arc1d: held_out holds 7, which is not one of"),
     "all parameters held out": ({"programs.arc1d.held_out": [1, 2, 3]}, "programs.arc1d: every parameter is held out"),
     "ten is no colour": ({"programs.arc1d.parameters": [2, 10]}, "programs.arc1d.parameters.1: .*10"),
@@ -173,6 +195,16 @@ def test_settings_are_frozen(params: Params) -> None:
 
 def test_settings_survive_their_own_json(params: Params) -> None:
     assert Params.model_validate(params.model_dump(mode="json")) == params
+
+
+def test_a_variant_is_the_settings_but_for_what_it_names(params: Params) -> None:
+    ablations = params.ablations
+    variant = ablations.variant("avg_norm")
+    named = {"aggregation": "avg", "use_norm": True}
+    assert variant == ablations.settings.model_copy(update=named)
+    assert type(variant).model_validate(variant.model_dump()) == variant
+    alike = tiny({"ablations.variants.avg_norm.bidirectional": None}).ablations
+    assert alike.variant("avg_norm") == variant
 
 
 ADDMOD = tiny().programs.addmod.model_dump()
