@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 
 from pipeline.cli import main
 from pipeline.errors import UserError, run_main
+from pipeline.params import read_yaml
 from pipeline.record import record
 from pipeline.synthesis import load_program
 from pipeline.training.run import Places, RunId
-from tests.helpers import ROOT, make, paper_values, tiny, tiny_values, write_params
+from tests.helpers import ROOT, changed, make, paper_values, tiny, tiny_values, write_params
 
 Neurop = Callable[..., tuple[int, str, str]]
 
@@ -244,6 +245,12 @@ def test_params_explains_a_setting_and_what_reruns(neurop: Neurop, monkeypatch: 
     assert "train@addmod-meta_mlp-0" in out
     assert "evaluate@addmod-meta_mlp" in out
     assert "direct" not in out
+    code, out, _ = neurop("params", "ablations.variants.avg_norm.use_norm")
+    assert code == 0
+    assert "What one ablated meta_gnn has otherwise" in out
+    assert "ablate@addmod-avg_norm-0" in out
+    assert "ablate@addmod-avg-0" not in out
+    assert "evaluate_ablations@addmod" in out
 
 
 @pytest.mark.parametrize(
@@ -256,9 +263,15 @@ def test_params_explains_a_setting_and_what_reruns(neurop: Neurop, monkeypatch: 
         ("graph", ["addmod", "arc1d"]),
         ("evaluate", ["addmod"]),
         ("evaluate", ["addmod", "../meta_mlp"]),
+        ("evaluate", ["ablations-addmod", "avg"]),
+        ("evaluate_ablations", ["../.."]),
+        ("evaluate_ablations", ["ablations-addmod"]),
         ("train", []),
         ("train", ["addmod", "nope", "0"]),
         ("train", ["addmod", "meta_mlp", "-1"]),
+        ("train", ["ablations-addmod", "meta_mlp", "0"]),
+        ("train", ["ablations-addmod", "../avg", "0"]),
+        ("train", ["ablations-../..", "avg", "0"]),
         ("report", ["../.."]),
     ],
 )
@@ -303,6 +316,40 @@ def test_record_keeps_runs_of_the_profile_with_their_commit(evaluated: Path, neu
     before = (kept / "runs.json").read_bytes()
     assert neurop("record")[0] == 0
     assert (kept / "runs.json").read_bytes() == before
+
+
+def test_record_keeps_variants_as_the_profile_has_them(evaluated: Path, neurop: Neurop) -> None:
+    values = changed(
+        read_yaml("params.yaml"),
+        {
+            "ablations.families": ["sumfirst"],
+            "ablations.rows": ["avg", "sum"],
+            "ablations.seeds": [3],
+            "ablations.training.steps": 2,
+            "ablations.training.warmup": 0,
+        },
+    )
+    write_params(evaluated / "params.yaml", values)
+    for row in ("avg", "sum"):
+        assert importlib.import_module("stages.train").main(["ablations-sumfirst", row, "3"]) == 0
+    importlib.import_module("stages.evaluate_ablations").main(["sumfirst"])
+    profile = changed(values, {"grid.learners": ["meta_gnn"], "ablations.variants.sum.use_norm": True})
+    write_params(evaluated / "profiles" / "paper.yaml", profile)
+    git(evaluated, "init", "-q")
+    git(evaluated, "commit", "-q", "--allow-empty", "-m", "one")
+    code, out, _ = neurop("record")
+    assert code == 0
+    assert out == "results/paper: 2 runs added or replaced: sumfirst/meta_mlp/3, ablations-sumfirst/avg/3\n"
+    kept = evaluated / "results/paper/evaluations/ablations-sumfirst"
+    assert [path.name for path in kept.iterdir()] == ["avg"]
+    (run,) = json.loads((kept / "avg" / "runs.json").read_text())
+    assert run["provenance"]["command"] == "python -m stages.train ablations-sumfirst avg 3"
+    assert (evaluated / "results/paper/splits/sumfirst.json").exists()
+    values["ablations"]["rows"], values["ablations"]["variants"]["more"] = ["avg", "more"], {"use_norm": True}
+    write_params(evaluated / "params.yaml", values)
+    shutil.copytree("data/evaluations/ablations-sumfirst/sum", "data/evaluations/ablations-sumfirst/more")
+    shutil.copytree("data/runs/ablations-sumfirst/sum", "data/runs/ablations-sumfirst/more")
+    assert "more" not in neurop("record")[1]
 
 
 def test_record_refuses_runs_of_other_settings(evaluated: Path, neurop: Neurop) -> None:

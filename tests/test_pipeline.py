@@ -45,6 +45,9 @@ def tiny_settings() -> dict[str, Any]:
     settings["programs"]["sumfirst"].update(train=80, test=16, val=10, ood=10)
     for family in ("sumfirst", "addmod"):
         settings["training"][family].update(steps=20, batch=16, eval_every=10)
+    settings["ablations"].update(rows=["avg", "separate"], seeds=[0])
+    settings["ablations"]["training"].update(steps=4, batch=16, eval_every=4)
+    settings["ablations"]["settings"].update(d_h=2, width=4, intent_hidden=[4])
     settings["evaluation"]["bootstrap"] = 50
     return settings
 
@@ -98,6 +101,11 @@ def test_everything_is_there_and_nothing_is_stale(workspace: Path) -> None:
             files = {p.name for p in (workspace / "data" / "runs" / family / learner / "0").iterdir()}
             assert files == {"weights.safetensors", "last.safetensors", "history.parquet", "config.json"}
             assert (workspace / "data" / "evaluations" / family / learner / "accuracy.csv").exists()
+    for row in ("avg", "separate"):
+        assert (workspace / "data" / "runs" / "ablations-addmod" / row / "0" / "weights.safetensors").exists()
+        assert (workspace / "data" / "evaluations" / "ablations-addmod" / row / "accuracy.csv").exists()
+    table = (workspace / "reports" / "tables" / "table5.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in table[1:]] == ["avg", "separate"]
     assert "<html" in (workspace / "reports" / "index.html").read_text()
     assert stale(workspace) == set()
     assert ran(dvc(workspace, "repro")) == set()
@@ -123,19 +131,48 @@ def test_changing_a_learner_reruns_that_learner_alone(restored: Path) -> None:
     assert stale(restored, "generate", "graph", "train") == {"train@addmod-meta_mlp-0"}
 
 
+def test_changing_a_variant_reruns_that_variant_alone(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["ablations"]["variants"]["avg"]["use_norm"] = True
+    settings["ablations"]["variants"]["sum"]["use_norm"] = True
+    write(restored, settings)
+    other = restored / "data/runs/ablations-addmod/separate/0/weights.safetensors"
+    before = other.read_bytes()
+    assert stale(restored, "generate", "graph", "train", "ablate") == {"ablate@addmod-avg-0"}
+    assert ran(dvc(restored, "repro", "evaluate_ablations")) == {"ablate@addmod-avg-0", "evaluate_ablations@addmod"}
+    assert other.read_bytes() == before
+    write(restored, tiny_settings())
+    assert ran(dvc(restored, "repro", "evaluate_ablations")) == set()  # from the cache
+
+
+def test_adding_a_seed_of_the_ablations_trains_that_seed_of_each(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["ablations"]["seeds"] = [0, 1]
+    write(restored, settings)
+    assert stale(restored, "train", "ablate") == {"ablate@addmod-avg-1", "ablate@addmod-separate-1"}
+
+
+def test_no_family_means_no_ablations(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["ablations"]["families"] = []
+    write(restored, settings)
+    assert ran(dvc(restored, "repro")) == {"report"}
+    assert not (restored / "reports" / "tables" / "table5.csv").exists()
+
+
 def test_changing_data_settings_reruns_that_family(restored: Path) -> None:
     settings = tiny_settings()
     settings["programs"]["sumfirst"]["seed"] = 1
     write(restored, settings)
     expected = {"generate@sumfirst", "graph@sumfirst", "train@sumfirst-direct_mlp-0", "train@sumfirst-meta_mlp-0"}
-    assert stale(restored, "generate", "graph", "train") == expected
+    assert stale(restored, "generate", "graph", "train", "ablate") == expected
 
 
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
         ("pipeline/learners/meta_mlp.py", {"train@addmod-meta_mlp-0", "train@sumfirst-meta_mlp-0"}),
-        ("pipeline/learners/meta_gnn.py", set()),
+        ("pipeline/learners/meta_gnn.py", {"ablate@addmod-avg-0", "ablate@addmod-separate-0"}),
         ("pipeline/params.py", set()),
         ("stages/generate.py", {"generate@addmod", "generate@sumfirst"}),
     ],
@@ -143,7 +180,7 @@ def test_changing_data_settings_reruns_that_family(restored: Path) -> None:
 def test_a_code_change_reruns_what_it_touches(restored: Path, path: str, expected: set[str]) -> None:
     file = restored / path
     file.write_text(file.read_text() + "\n# changed\n")
-    assert stale(restored, "generate", "train") == expected
+    assert stale(restored, "generate", "train", "ablate") == expected
 
 
 def test_a_lost_output_comes_back_from_the_cache_without_training(restored: Path) -> None:
