@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.tracking import Follower
 from pipeline.tracking.describe import identity
 from pipeline.tracking.store import RUN, Store
 from pipeline.tracking.stream import Live
+from pipeline.training.recipe import Recipe, recipes
 from pipeline.training.run import Places, RunId, configuration, history_table
 from tests.helpers import file_bytes
 
@@ -58,25 +60,35 @@ def write_run(
 
 
 def write_evaluations(params: Params) -> None:
-    """What the stage `evaluate` leaves, without evaluating: seed 1 is better than seed 0."""
+    """What evaluation leaves, without evaluating: seed 1 is better than seed 0."""
+    metrics = Path("data/metrics/evaluations")
+    for study, all_of in groupby(recipes(params), lambda of: of.study):
+        summaries = {of.name: _evaluation(of, params) for of in all_of}
+        if study == FAMILY:
+            for name, summary in summaries.items():
+                write_json(metrics / f"{study}-{name}.json", summary)
+        else:
+            write_json(metrics / f"{study}.json", summaries)
+
+
+def _evaluation(of: Recipe, params: Params) -> dict[str, Any]:
+    """Write one recipe's evaluations; returns their statistics."""
     rows = [
-        [seed, split, "n = 1", "", 10, 4 + seed + place, 0.5]
-        for seed in params.grid.seeds
-        for place, split in enumerate(SPLITS)
+        [seed, split, "n = 1", "", 10, 4 + seed + place, 0.5] for seed in of.seeds for place, split in enumerate(SPLITS)
     ]
     accuracy = pd.DataFrame(rows, columns=["seed", "split", "intent", "kind", "examples", "solved", "loss"])
     runs = [
-        {"seed": seed, "configuration": identity(config_of(params, RunId(FAMILY, LEARNER, seed)))}
-        for seed in params.grid.seeds
+        {"seed": seed, "configuration": identity(config_of(params, RunId(of.study, of.name, seed)))}
+        for seed in of.seeds
     ]
-    write(Path("data/evaluations") / FAMILY / LEARNER, accuracy, runs)
-    summary = metric(accuracy, params.evaluation.bootstrap, params.evaluation.confidence)
-    write_json(Path("data/metrics/evaluations") / f"{FAMILY}-{LEARNER}.json", summary)
+    write(Path("data/evaluations") / str(of), accuracy, runs)
+    return metric(accuracy, params.evaluation.bootstrap, params.evaluation.confidence)
 
 
 def write_outputs(params: Params) -> None:
-    for seed in params.grid.seeds:
-        write_run(params, RunId(FAMILY, LEARNER, seed))
+    for of in recipes(params):
+        for seed in of.seeds:
+            write_run(params, RunId(of.study, of.name, seed))
     write_evaluations(params)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.programs import SPLITS
 from pipeline.tracking import download, publish
 from pipeline.tracking.describe import settings
 from pipeline.tracking.store import CONFIGURATION, OUTPUTS, PARENT, Store
-from pipeline.training.run import Places
+from pipeline.training.run import Places, RunId
 from tests.helpers import file_bytes, tiny
 from tests.tracking.made_up import (
     FAMILY,
@@ -165,6 +166,54 @@ def test_a_new_seed_is_published_and_changes_the_statistics(
     for seed in (0, 1):
         name = f"{FAMILY}/{LEARNER}/{seed}"
         assert named(dump(), name) == named(before, name)
+
+
+def test_variants_are_rows_of_an_experiment_of_their_own(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    params = tiny(
+        {
+            "grid.families": [FAMILY],
+            "grid.learners": [LEARNER],
+            "ablations.families": [FAMILY],
+            "ablations.rows": ["avg", "separate"],
+            "ablations.seeds": [1],
+        }
+    )
+    write_outputs(params)
+    first = RunId(f"ablations-{FAMILY}", "avg", 1)
+    followed = live(params, STEPS[:2], first)
+    publish(params)
+    assert capsys.readouterr().out == "4 published, 0 already there\n"
+    found = dump()
+    (parent,), (run,) = named(found, f"ablations-{FAMILY}/avg"), named(found, str(first))
+    assert run["info"]["run_id"] == followed.run
+    assert run["tags"][PARENT] == parent["info"]["run_id"]
+    assert run["tags"]["mlflow.source.name"] == f"ablate@{FAMILY}-avg-1"
+    assert (run["params"]["learner"], run["params"]["settings.aggregation"]) == ("meta_gnn", "avg")
+    assert parent["info"]["run_name"] == "avg"
+    names = {e.name for e in Store.connect().client.search_experiments()}
+    assert {f"neurop/{FAMILY}", f"neurop/ablations-{FAMILY}"} <= names
+    download(params, first.study, "avg", tmp_path / "fetched")
+    assert file_bytes(tmp_path / "fetched") == file_bytes(Path("data/evaluations") / first.study / "avg")
+
+
+def test_statistics_without_a_variant_are_told(root: Path, grid: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    write_outputs(grid)
+    params = tiny(
+        {
+            "grid.families": [FAMILY],
+            "grid.learners": [LEARNER],
+            "ablations.families": [FAMILY],
+            "ablations.rows": ["avg"],
+            "ablations.seeds": [1],
+        }
+    )
+    write_outputs(params)
+    write_json(Path("data/metrics/evaluations") / f"ablations-{FAMILY}.json", {})
+    with pytest.raises(UserError, match=f"for want of outputs: ablations-{FAMILY}/avg/1; run `dvc repro`"):
+        publish(params)
+    assert f"ablations-{FAMILY}.json lacks avg; run `dvc repro`" in capsys.readouterr().err
 
 
 def test_children_move_to_a_new_parent_when_theirs_was_deleted(root: Path, grid: Params) -> None:
