@@ -222,11 +222,27 @@ class GroupTied(MetaSection):
     `fourier`: sine/cosine pairs in the code of an axis without order (neurons, heads);
     `fourier_ordered`: of an axis with order (list places, tokens, positions), beside its coordinate;
     `theta0`: decoded weights are added to a fixed random initialisation of full rank.
+
+    Beyond the paper, off by default: `relations`: codes that relate a slot to the intent, where the intent
+    points into an axis of the slot's tensor (p among the tokens, n among the places); `fourier_relation`:
+    sine/cosine pairs in each; `coordinate`: false leaves such an axis no other code, and its tensors no θ₀, so
+    that the learner can write a template with more places on that axis.
     """
 
     fourier: Count
     fourier_ordered: Count
     theta0: bool
+    relations: tuple[Literal["difference", "ratio", "equality"], ...] = ()
+    fourier_relation: Count = 0
+    coordinate: bool = True
+
+    _distinct = field_validator("relations")(_distinct)
+
+    @model_validator(mode="after")
+    def _has_codes(self) -> GroupTied:
+        if not self.coordinate and not self.relations:
+            raise ValueError("coordinate: false needs relations; the slots of an axis would have no code")
+        return self
 
 
 class MetaGmlpMx(GroupTied, HiddenSection):

@@ -41,7 +41,7 @@ class SparseMetaGnn:
             nodes, edges = self._round(nodes, edges, links, copies)
         decoded = self._decode(nodes.view(copies, -1, d), edges.view(copies, -1, d))
         if learner.rank:
-            decoded = decoded[0, :, 0] + learner.mixer(u) @ decoded[0, :, 1:].T
+            decoded = learner.mixer(u, decoded[0].T)
         else:
             decoded = decoded[:, :, 0]
         return decoded + learner.theta0 if hasattr(learner, "theta0") else decoded

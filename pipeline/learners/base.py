@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.learners.relations import with_theta0
+from pipeline.params import MetaSection
 from pipeline.programs import Family
 from pipeline.templates import Template, Theta
 
@@ -60,12 +62,13 @@ class Learner(nn.Module):
 class MetaLearner(Learner):
     """Writes all weights of the template from the intent, then runs it (§4, F(u, x) = m_{S, M(u)}(x)).
 
-    `spread`: of the decoded initial θ, as a share of its usual initialisation's (see `calibrate`).
+    `settings`: its section of the settings, widths as they are after capacity matching.
     """
 
-    def __init__(self, family: Family | None, template: Template, spread: float) -> None:
+    def __init__(self, family: Family | None, template: Template, settings: MetaSection) -> None:
         super().__init__(family, template)
-        self.spread = spread
+        self.settings = settings
+        self.with_theta0 = with_theta0(family, template, settings)
 
     @abstractmethod
     def slots(self, u: Tensor) -> Tensor:
@@ -85,28 +88,44 @@ class MetaLearner(Learner):
             return lambda x, y: self.template.forward(theta, x)
         return lambda x, y: self.template.forward(theta, self.family.template_input(x, y))
 
+    def anchored(self) -> set[str]:
+        """The tensors to whose initial θ something fixed is added (see `anchor`)."""
+        return self.with_theta0
+
+    @torch.no_grad()
+    def anchor(self, generator: torch.Generator | None) -> None:
+        """Draw what is fixed in the initial θ: the buffer `theta0`, if there is one. None: set it to zero."""
+        theta0: Tensor | None = getattr(self, "theta0", None)
+        if theta0 is None:
+            return
+        theta0.copy_(torch.zeros_like(theta0) if generator is None else self.template.initial(generator))
+        for tensor, piece in zip(self.template.tensors, self.template.pieces(theta0), strict=True):
+            if tensor.name not in self.with_theta0:
+                piece.zero_()
+
     @torch.no_grad()
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
-        """Give every tensor of the initial θ its usual mean and `spread` times the spread of its usual initialisation.
+        """Give every tensor of the initial θ its usual mean, and `settings.spread` times its usual spread.
 
-        Measured once on the train intents, then the last layer's rows of each tensor are rescaled.
-        A buffer `theta0`, where there is one, is drawn from the usual initialisation and added.
+        Measured once on the train intents, then the last layer's rows of each tensor are rescaled. What is fixed
+        is drawn from the usual initialisation and added. In a learner with θ₀, a tensor to which nothing is added
+        has the whole of its usual spread.
         """
-        theta0 = getattr(self, "theta0", None)
-        if theta0 is not None:
-            theta0.zero_()
-        pieces = self.slots(u).split([tensor.n_slots for tensor in self.template.tensors], -1)
+        self.anchor(None)
+        anchored = self.anchored()
+        pieces = self.template.pieces(self.slots(u))
         for tensor, piece, head in zip(self.template.tensors, pieces, self.heads(), strict=True):
+            added = tensor.name in anchored
+            spread = self.settings.spread if added or not anchored else 1.0
             # One number (one slot, one intent) has no spread: only its mean is set.
-            scale = self.spread * tensor.std / piece.std().clamp_min(1e-8) if piece.numel() > 1 else 1.0
+            scale = spread * tensor.std / piece.std().clamp_min(1e-8) if piece.numel() > 1 else 1.0
             shifted = head.rows if head.shifted is None else head.shifted
             head.layer.bias[shifted] -= piece.mean()
             head.layer.bias[head.rows] *= scale
             head.layer.weight[head.rows] *= scale
-            if theta0 is None:
+            if not added:
                 head.layer.bias[shifted] += tensor.mean
-        if theta0 is not None:
-            theta0.copy_(self.template.initial(generator))
+        self.anchor(generator)
 
 
 def rows_by_tensor(layer: nn.Linear, template: Template) -> Iterator[Head]:

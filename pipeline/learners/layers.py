@@ -8,6 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pipeline.learners.relations import Relation, known_by_relation, relation
+from pipeline.params import GroupTied
+from pipeline.programs import Family
 from pipeline.templates import Axis
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -42,44 +45,49 @@ def axis_code(axis: Axis, fourier: int, fourier_ordered: int) -> Tensor:
     return torch.stack(columns, 1).float() if columns else torch.zeros(axis.size, 0)
 
 
-def slot_codes(axes: tuple[Axis, ...], fourier: int, fourier_ordered: int) -> Tensor:
-    """Positional codes p_t [T_g, d_p] of slots on these axes: the codes of the axes, side by side."""
+def slot_codes(axes: tuple[Axis, ...], fourier: int, fourier_ordered: int, without: Axis | None = None) -> Tensor:
+    """Positional codes p_t [T_g, d_p] of slots on these axes: the codes of the axes, side by side, but for one."""
     shape = tuple(axis.size for axis in axes)
     columns = []
     for i, axis in enumerate(axes):
-        code = axis_code(axis, fourier, fourier_ordered)
+        code = torch.zeros(axis.size, 0) if axis == without else axis_code(axis, fourier, fourier_ordered)
         view = [1] * len(shape) + [code.shape[1]]
         view[i] = shape[i]
         columns.append(code.view(view).expand(*shape, -1))
     return torch.cat(columns, -1).flatten(0, -2)  # [T_g, d_p]
 
 
-class SlotMlp(nn.Module):
-    """A group-tied MLP f([U ‖ p_t]; φ_g) for all slots t of one group g (§4.3, Meta-gMLP).
+def codes_of(family: Family | None, axes: tuple[Axis, ...], settings: GroupTied) -> tuple[Tensor, Relation | None]:
+    """What the settings let a learner know of the slots on these axes: positional codes, and the relational code."""
+    without = known_by_relation(family, axes, settings)
+    return slot_codes(axes, settings.fourier, settings.fourier_ordered, without), relation(family, axes, settings)
 
-    The first layer acts on intent and code apart and adds: the same map as on their concatenation,
-    without repeating either for each pair of intent and slot.
+
+class SlotMlp(nn.Module):
+    """A group-tied MLP f([U ‖ p_t ‖ r_t(U)]; φ_g) for all slots t of one group g (§4.3, Meta-gMLP).
+
+    The first layer acts on intent, code and relational code apart and adds: the same map as on their
+    concatenation, without repeating any for each pair of intent and slot.
 
     Args:
         d_u: intent code width.
         codes: positional codes [T_g, d_p], a frozen buffer.
+        related: the relational code, if there is one.
         sizes: hidden widths, then the output width.
     """
 
     codes: Tensor
 
-    def __init__(self, d_u: int, codes: Tensor, sizes: list[int], activation: str) -> None:
+    def __init__(self, d_u: int, codes: Tensor, related: Relation | None, sizes: list[int], activation: str) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
-        self.first = nn.Linear(d_u + codes.shape[1], sizes[0])
-        self.d_u = d_u
+        self.related = related
+        self.first = nn.Linear(d_u + codes.shape[1] + (related.width if related else 0), sizes[0])
         self.rest = nn.Sequential(ACTIVATIONS[activation](), *mlp(sizes, activation))
 
     def forward(self, u: Tensor) -> Tensor:
         """Intent codes u [K, d_u] give [K, T_g, sizes[-1]]."""
-        from_u = u @ self.first.weight[:, : self.d_u].T  # [K, h]
-        from_code = self.codes @ self.first.weight[:, self.d_u :].T + self.first.bias  # [T_g, h]
-        out: Tensor = self.rest(from_u[:, None] + from_code)
+        out: Tensor = self.rest(apart(self.first, u, self.codes, self.related))
         return out
 
     @property
@@ -88,3 +96,14 @@ class SlotMlp(nn.Module):
         layer = self.rest[-1]
         assert isinstance(layer, nn.Linear)
         return layer
+
+
+def apart(layer: nn.Linear, u: Tensor, code: Tensor, related: Relation | None) -> Tensor:
+    """layer([U ‖ p_t ‖ r_t(U)]) [K, T, h] of u [K, d_u], code [T, d_p] and the relation, each apart, then added."""
+    d_u, d_p = u.shape[1], code.shape[1]
+    total: Tensor = (code @ layer.weight[:, d_u : d_u + d_p].T + layer.bias)[None]  # [1, T, h]
+    if d_u:
+        total = total + (u @ layer.weight[:, :d_u].T)[:, None]  # [K, T, h]
+    if related is not None:
+        total = total + related.over_slots(related.code(u) @ layer.weight[:, -related.width :].T)
+    return total

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learners.base import Head, MetaLearner, rows_by_tensor
-from pipeline.learners.layers import SlotMlp, mlp, slot_codes
+from pipeline.learners.layers import SlotMlp, codes_of, mlp
 from pipeline.params import MetaGmlp as Settings
 from pipeline.programs import Family
 from pipeline.templates import Template
@@ -20,11 +20,11 @@ class MetaGmlp(MetaLearner):
     theta0: Tensor
 
     def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
-        super().__init__(family, template, settings.spread)
+        super().__init__(family, template, settings)
         self.groups = nn.ModuleList(
             SlotMlp(
                 d_u,
-                slot_codes(tensor.axes, settings.fourier, settings.fourier_ordered),
+                *codes_of(family, tensor.axes, settings),
                 [*settings.hidden, settings.slot_width],
                 settings.activation,
             )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learners.base import Head, MetaLearner
-from pipeline.learners.layers import SlotMlp, slot_codes
+from pipeline.learners.layers import SlotMlp, codes_of
 from pipeline.params import MetaGmlpMx as Settings
 from pipeline.programs import Family
 from pipeline.templates import Template
@@ -20,14 +20,9 @@ class MetaGmlpMx(MetaLearner):
     theta0: Tensor
 
     def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
-        super().__init__(family, template, settings.spread)
+        super().__init__(family, template, settings)
         self.groups = nn.ModuleList(
-            SlotMlp(
-                d_u,
-                slot_codes(tensor.axes, settings.fourier, settings.fourier_ordered),
-                [*settings.hidden, 1],
-                settings.activation,
-            )
+            SlotMlp(d_u, *codes_of(family, tensor.axes, settings), [*settings.hidden, 1], settings.activation)
             for tensor in template.tensors
         )
         if settings.theta0:

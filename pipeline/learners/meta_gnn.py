@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -10,37 +11,101 @@ from torch import Tensor, nn
 
 from pipeline.graph import from_template
 from pipeline.learners.base import Head, MetaLearner
-from pipeline.learners.layers import mlp, slot_codes
+from pipeline.learners.layers import apart, codes_of, mlp
 from pipeline.learners.message_passing import MessagePassing
+from pipeline.learners.relations import Relation, relation
 from pipeline.params import MetaGnn as Settings
 from pipeline.programs import Family
-from pipeline.templates import Template
+from pipeline.templates import Axis, Template
 
 # Spread of the learned slot codes: without it, or much smaller, the long plateau on addmod stays.
 CODE_SPREAD = 0.5
 
 
 class Encoder(nn.Module):
-    """h⁰ = f([U ‖ p]; φ_enc) for the slots of one or more groups, plus a learned code where there is one.
+    """h⁰ = f([U ‖ p ‖ r(U)]; φ_enc) for the slots of one or more groups; d_u = 0 where the intent does not enter."""
 
-    The first layer acts on intent and positional code apart and adds, as in `SlotMlp`.
-    """
-
-    def __init__(self, d_u: int, d_code: int, width: int, d: int, activation: str) -> None:
+    def __init__(self, d_in: int, width: int, d: int, activation: str) -> None:
         super().__init__()
-        self.d_u = d_u
-        self.network = mlp([d_u + d_code, width, d], activation)
+        with warnings.catch_warnings():
+            # A group of one node has no positional code, and without the intent its encoder reads nothing.
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.network = mlp([d_in, width, d], activation)
 
-    def forward(self, u: Tensor, code: Tensor) -> Tensor:
-        """u [K, d_u] (d_u may be 0) and code [T, d_p] give [K, T, d]."""
+    def forward(self, u: Tensor, code: Tensor, related: Relation | None) -> Tensor:
+        """u [K, d_u] and code [T, d_p] give [K, T, d]."""
         first = self.network[0]
         assert isinstance(first, nn.Linear)
-        from_code = code @ first.weight[:, self.d_u :].T + first.bias  # [T, w]
-        total = from_code[None]
-        if self.d_u:
-            total = total + (u @ first.weight[:, : self.d_u].T)[:, None]  # [K, T, w]
-        out: Tensor = self.network[1:](total)
+        out: Tensor = self.network[1:](apart(first, u, code, related))
         return out
+
+
+class IntentMixer(nn.Module):
+    """θ_t(u) − θ₀,t = c₀,t + Σ_r h_r(u) c_r,t by a small network h of the intent.
+
+    The slots of a tensor that has a relational code have networks of their own, h_r(u, r_t(u)), to which a linear
+    map of r_t(u) is added: an MLP alone starts nearly constant along the axis. Where such a tensor has no θ₀, fixed
+    random numbers b_r, the same all along the axis, are added to c_r,t, so that the initial θ has full rank.
+    """
+
+    def __init__(self, family: Family | None, template: Template, settings: Settings, d_u: int) -> None:
+        super().__init__()
+        self.template, self.rank = template, settings.intent_rank
+        self.related = {t.name: relation(family, t.axes, settings) for t in template.tensors}
+        mine = {name: related for name, related in self.related.items() if related is not None}
+        sizes = [*settings.intent_hidden, self.rank]
+        self.common = mlp([d_u, *sizes], settings.activation)
+        self.own = nn.ModuleDict({name: mlp([d_u + r.width, *sizes], settings.activation) for name, r in mine.items()})
+        self.straight = nn.ParameterDict(
+            {name: torch.randn(r.width, self.rank) * r.width**-0.5 for name, r in mine.items()}
+        )
+        if settings.theta0 and not settings.coordinate:
+            for name, r in mine.items():
+                self.register_buffer(f"fixed_{name}", torch.zeros(self.rank, *r.others))
+
+    def anchored(self) -> set[str]:
+        """The tensors whose coefficients have a fixed part."""
+        return {name.removeprefix("fixed_") for name, _ in self.named_buffers()}
+
+    @torch.no_grad()
+    def anchor(self, generator: torch.Generator | None) -> None:
+        """Draw the fixed parts so that their θ has about its usual spread; None: set them to zero."""
+        for tensor in self.template.tensors:
+            if tensor.name in self.anchored():
+                fixed = self.get_buffer(f"fixed_{tensor.name}")
+                # Sines and cosines have variance ½, and so have their random sums.
+                std = tensor.std * (2 / self.rank) ** 0.5
+                fixed.copy_(
+                    torch.zeros_like(fixed)
+                    if generator is None
+                    else torch.randn(fixed.shape, generator=generator) * std
+                )
+
+    def forward(self, u: Tensor, coefficients: Tensor) -> Tensor:
+        """Intent codes u [K, d_u] and coefficients [R + 1, T] give [K, T]."""
+        common = self.common(u)  # [K, R]
+        if not self.own:
+            mixed: Tensor = coefficients[0] + common @ coefficients[1:]
+            return mixed
+        pieces = zip(self.related.items(), self.template.pieces(coefficients), strict=True)
+        return torch.cat(
+            [
+                c[0] + common @ c[1:] if related is None else self._related(u, related, name, c)
+                for (name, related), c in pieces
+            ],
+            1,
+        )
+
+    def _related(self, u: Tensor, related: Relation, name: str, c: Tensor) -> Tensor:
+        """Mixed slots [K, T_g] of one tensor from its coefficients c [R + 1, T_g]."""
+        code = related.code(u)  # [K, size, r]
+        h = self.own[name](torch.cat([u[:, None].expand(-1, code.shape[1], -1), code], -1))
+        h = h + code @ self.straight[name]  # [K, size, R]
+        weights = c[1:].T  # [T_g, R]
+        if name in self.anchored():
+            fixed = self.get_buffer(f"fixed_{name}").expand(-1, *related.shape)
+            weights = weights + fixed.flatten(1).T  # [T_g, R]
+        return c[0] + (related.over_slots(h) * weights).sum(-1)
 
 
 class MetaGnn(MetaLearner):
@@ -56,7 +121,7 @@ class MetaGnn(MetaLearner):
     theta0: Tensor
 
     def __init__(self, family: Family | None, template: Template, settings: Settings, d_u: int) -> None:
-        super().__init__(family, template, settings.spread)
+        super().__init__(family, template, settings)
         self.graph, self.rank = from_template(template), settings.intent_rank
         d, width, activation = settings.d_h, settings.width, settings.activation
         codes = self._codes(settings)
@@ -64,9 +129,11 @@ class MetaGnn(MetaLearner):
             self.register_buffer(f"code_{i}", code)
         learned = codes if settings.init_mode == "all" else []
         self.learned = nn.ParameterList(torch.randn(len(code), d) * CODE_SPREAD for code in learned)
-        distinct = codes[:1] if settings.init_mode == "global" else codes
-        d_in = 0 if self.rank else d_u
-        self.encoders = nn.ModuleList(Encoder(d_in, code.shape[1], width, d, activation) for code in distinct)
+        self.d_u = 0 if self.rank else d_u
+        self.related = [None if self.rank else relation(family, axes, settings) for axes in self._axes()]
+        widths = [code.shape[1] + (r.width if r else 0) for code, r in zip(codes, self.related, strict=True)]
+        distinct = [max(widths)] if settings.init_mode == "global" else widths
+        self.encoders = nn.ModuleList(Encoder(self.d_u + d_in, width, d, activation) for d_in in distinct)
         self.passing = MessagePassing(self.graph, settings)
         self.channels = {block.tensor: block.channels for block in self.graph.blocks}
         self.decoders = nn.ModuleDict(
@@ -76,13 +143,18 @@ class MetaGnn(MetaLearner):
             }
         )
         if self.rank:
-            self.mixer = mlp([d_u, *settings.intent_hidden, self.rank], activation)
+            self.mixer = IntentMixer(family, template, settings, d_u)
         if settings.theta0:
             self.register_buffer("theta0", torch.zeros(template.n_slots))
 
+    def _axes(self) -> list[tuple[Axis, ...]]:
+        """The axes of the slots of every node group, then of every edge block: source beside target."""
+        axes = {group.name: group.axes for group in self.graph.groups}
+        return [*axes.values(), *(axes[block.source] + axes[block.target] for block in self.graph.blocks)]
+
     def _codes(self, settings: Settings) -> list[Tensor]:
         """Positional codes [T, d_p] of every node group, then of every edge block: source beside target."""
-        nodes = {g.name: slot_codes(g.axes, settings.fourier, settings.fourier_ordered) for g in self.graph.groups}
+        nodes = {g.name: codes_of(self.of_family, g.axes, settings)[0] for g in self.graph.groups}
         codes = list(nodes.values())
         for block in self.graph.blocks:
             source, target = nodes[block.source], nodes[block.target]
@@ -100,7 +172,7 @@ class MetaGnn(MetaLearner):
         """h⁰ of all nodes [K, N, d] and all edges [K, E, d]; K = 1 where the intent does not enter."""
         embedded = []
         for i in range(len(self.graph.groups) + len(self.graph.blocks)):
-            h = self.encoders[i % len(self.encoders)](u, getattr(self, f"code_{i}"))
+            h = self.encoders[i % len(self.encoders)](u[:, : self.d_u], getattr(self, f"code_{i}"), self.related[i])
             embedded.append(h + self.learned[i] if self.learned else h)
         n_groups = len(self.graph.groups)
         return torch.cat(embedded[:n_groups], 1), torch.cat(embedded[n_groups:], 1)
@@ -125,10 +197,18 @@ class MetaGnn(MetaLearner):
     def slots(self, u: Tensor) -> Tensor:
         decoded = self.decode(*self.passing(*self.embed(u)))
         if self.rank:
-            mixed = decoded[0, 0] + self.mixer(u) @ decoded[0, 1:]  # [K, T]
+            mixed = self.mixer(u, decoded[0])
         else:
             mixed = decoded[:, 0]
         return mixed + self.theta0 if hasattr(self, "theta0") else mixed
+
+    def anchored(self) -> set[str]:
+        return super().anchored() | (self.mixer.anchored() if self.rank else set())
+
+    def anchor(self, generator: torch.Generator | None) -> None:
+        super().anchor(generator)
+        if self.rank:
+            self.mixer.anchor(generator)
 
     def heads(self) -> Iterator[Head]:
         for tensor in self.template.tensors:

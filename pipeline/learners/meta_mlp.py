@@ -17,7 +17,7 @@ class MetaMlp(MetaLearner):
     """One MLP from the intent code [K, d_u] to all slots [K, T]."""
 
     def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
-        super().__init__(family, template, settings.spread)
+        super().__init__(family, template, settings)
         self.network = mlp([d_u, *settings.hidden, template.n_slots], settings.activation)
 
     def slots(self, u: Tensor) -> Tensor:

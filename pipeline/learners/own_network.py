@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -63,9 +62,6 @@ def meta_gnn_for(module: nn.Module, intents: Tensor, *example: Tensor, **setting
         raise UserError(f"meta_gnn_for: {'.'.join(map(str, finding['loc']))}: {finding['msg']}") from None
     if intents.ndim != 2:
         raise UserError(f"meta_gnn_for: intents have shape {list(intents.shape)}, but need [K, d_u]")
-    with warnings.catch_warnings():
-        # A group of one node (a grey image's channel) has no positional code, so its encoder reads nothing.
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-        learner = MetaGnn(None, ModuleTemplate(module, *example), section, intents.shape[1])
+    learner = MetaGnn(None, ModuleTemplate(module, *example), section, intents.shape[1])
     learner.calibrate(intents.cpu().float(), torch.Generator())
     return learner

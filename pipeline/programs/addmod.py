@@ -22,6 +22,7 @@ class Addmod(TokenFamily):
     """
 
     name = "addmod"
+    related_axes = ("token_in", "token_out")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -69,6 +70,9 @@ class Addmod(TokenFamily):
 
     def code(self, intent: Intent) -> np.ndarray:
         return np.array([intent.parameter / UNIT], dtype=np.float32)
+
+    def relation(self, axis: str, u: Tensor) -> Tensor:
+        return (u[:, 0] * UNIT).round()
 
     def parse(self, text: str) -> Intent:
         digits = text.removeprefix("p=")

@@ -27,6 +27,7 @@ class Arc1d(TokenFamily):
     """
 
     name = "arc1d"
+    related_axes = ("token_in", "token_out", "position")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -99,6 +100,11 @@ class Arc1d(TokenFamily):
     def code(self, intent: Intent) -> np.ndarray:
         one_hot = [float(intent.kind == kind) for kind in KINDS]
         return np.array([*one_hot, intent.parameter / PARAMETER_UNIT], dtype=np.float32)
+
+    def relation(self, axis: str, u: Tensor) -> Tensor:
+        kind = "move_right" if axis == "position" else "recolor_bar"
+        parameter = (u[:, -1] * PARAMETER_UNIT).round()
+        return torch.where(u[:, KINDS.index(kind)] > 0, parameter, torch.nan)
 
     def parse(self, text: str) -> Intent:
         match = re.fullmatch(r"(\w+?)(?:\((\d+)\)|:(\d+))?", text)

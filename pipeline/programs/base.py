@@ -52,6 +52,8 @@ class Family(ABC):
     input_length: int
     output_length: int
     settings: Any
+    related_axes: ClassVar[tuple[str, ...]] = ()
+    """Axes of the template into which an intent points (see `relation`)."""
 
     @abstractmethod
     def intents(self, split: str) -> tuple[Intent, ...]:
@@ -76,6 +78,10 @@ class Family(ABC):
     @abstractmethod
     def code(self, intent: Intent) -> np.ndarray:
         """The intent code U [d_u] (float32)."""
+
+    def relation(self, axis: str, u: Tensor) -> Tensor:
+        """The index [K] on a related axis that each intent code u [K, d_u] names; NaN where it names none."""
+        raise NotImplementedError(f"{self.name} relates no intent to an axis {axis}")
 
     @abstractmethod
     def parse(self, text: str) -> Intent:

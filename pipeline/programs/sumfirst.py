@@ -17,6 +17,7 @@ class Sumfirst(Family):
     """y = L₁ + … + Lₙ; mean squared error; solved after rounding."""
 
     name = "sumfirst"
+    related_axes = ("input",)
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -50,6 +51,9 @@ class Sumfirst(Family):
 
     def code(self, intent: Intent) -> np.ndarray:
         return np.array([(intent.parameter - CENTRE) / UNIT], dtype=np.float32)
+
+    def relation(self, axis: str, u: Tensor) -> Tensor:
+        return (u[:, 0] * UNIT + CENTRE).round() - 1  # place n has index n − 1
 
     def parse(self, text: str) -> Intent:
         digits = text.removeprefix("n=")

@@ -68,11 +68,14 @@ class Template(ABC):
 
     def split(self, flat: Tensor) -> Theta:
         """θ as named tensors [K, …] from slots [K, T]."""
-        pieces = flat.split([tensor.n_slots for tensor in self.tensors], dim=-1)
         return {
             tensor.name: piece.reshape(*flat.shape[:-1], *tensor.shape)
-            for tensor, piece in zip(self.tensors, pieces, strict=True)
+            for tensor, piece in zip(self.tensors, self.pieces(flat), strict=True)
         }
+
+    def pieces(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """Slots […, T] as those of each tensor, views […, T_g]."""
+        return flat.split([tensor.n_slots for tensor in self.tensors], -1)
 
     def flatten(self, theta: Theta) -> Tensor:
         """Slots [K, T] from θ, in the order of `tensors`."""

@@ -69,7 +69,7 @@ def test_layers_of_an_mlp() -> None:
 @pytest.mark.parametrize("sizes", [[4, 1], [7, 5, 3]], ids=str)
 def test_group_tied_mlp_is_the_mlp_of_the_concatenation(activation: str, sizes: list[int]) -> None:
     u, codes = torch.randn(3, 2), torch.randn(11, 5)
-    module = SlotMlp(2, codes, sizes, activation)
+    module = SlotMlp(2, codes, None, sizes, activation)
     out = module(u)
     act = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "softplus": F.softplus, "tanh": torch.tanh}[activation]
     linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
