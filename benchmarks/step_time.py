@@ -66,7 +66,7 @@ def _row(settings: Params, family: str, name: str, seconds: float) -> tuple[int,
         programs.loss(learner(u, x, y), y).mean().backward()
         optimizer.step()
 
-    return count(learner)["trainable"], _median(step, seconds)
+    return count(learner)["trainable"], median(step, seconds)
 
 
 def _against_sparse(settings: Params, family: str, rank: int, seconds: float) -> tuple[float, float]:
@@ -82,10 +82,10 @@ def _against_sparse(settings: Params, family: str, rank: int, seconds: float) ->
         slots(u).square().sum().backward()
 
     sparse = SparseMetaGnn(learner)
-    return _median(lambda: step(learner.slots), seconds), _median(lambda: step(sparse.slots), seconds)
+    return median(lambda: step(learner.slots), seconds), median(lambda: step(sparse.slots), seconds)
 
 
-def _median(step: Callable[[], None], seconds: float) -> float:
+def median(step: Callable[[], None], seconds: float) -> float:
     """Median milliseconds of a call, after one call to warm up, over at least three."""
     step()
     times: list[float] = []

@@ -36,6 +36,7 @@ def setting(name: str, path: Path = Path("params.yaml")) -> dict[str, Any]:
     section: Any = Params
     meaning = Params.__doc__ or ""
     for i, key in enumerate(keys := name.split(".")):
+        value = {**_defaults(section), **value} if isinstance(value, dict) else value
         if not isinstance(value, dict) or key not in value:
             known = f"; there are {', '.join(value)}" if isinstance(value, dict) else ""
             raise UserError(f"{path} has no setting {'.'.join(keys[: i + 1])}{known}")
@@ -50,6 +51,18 @@ def setting(name: str, path: Path = Path("params.yaml")) -> dict[str, Any]:
         "stages": own,
         "downstream": downstream,
     }
+
+
+def _defaults(section: Any) -> dict[str, Any]:
+    """The settings that a file may leave out, as it would write them."""
+    if not (isinstance(section, type) and issubclass(section, Section)):
+        return {}
+    fields = section.model_fields.items()
+    return {key: _written(field.default) for key, field in fields if not field.is_required()}
+
+
+def _written(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _meaning(owner: Any, section: Any, key: str) -> str:

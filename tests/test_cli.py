@@ -251,6 +251,10 @@ def test_params_explains_a_setting_and_what_reruns(neurop: Neurop, monkeypatch: 
     assert "ablate@addmod-avg_norm-0" in out
     assert "ablate@addmod-avg-0" not in out
     assert "evaluate_ablations@addmod" in out
+    code, out, _ = neurop("params", "learners.arc1d.meta_gnn.relations")
+    assert code == 0
+    assert out.startswith("learners.arc1d.meta_gnn.relations = []")  # left out in the file
+    assert "train@arc1d-meta_gnn-0" in out
 
 
 @pytest.mark.parametrize(

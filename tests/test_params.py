@@ -26,6 +26,14 @@ WRONG = {
     "a list for a section": ({"evaluation": [1]}, "evaluation: .*\\[1\\]"),
     "nothing for a section": ({"programs.sumfirst": None}, "programs.sumfirst: .*None"),
     "zero steps": ({"training.addmod.steps": 0}, "training.addmod.steps: .*0"),
+    "no code at all for an axis": (
+        {"learners.addmod.meta_gnn.coordinate": False},
+        "learners.addmod.meta_gnn: coordinate: false needs relations",
+    ),
+    "unknown relation": (
+        {"learners.addmod.meta_gnn.relations": ["cousin"]},
+        "learners.addmod.meta_gnn.relations.0: .*cousin",
+    ),
     "negative seed": ({"grid.seeds": [0, -1]}, "grid.seeds.1: .*-1"),
     "no seeds": ({"grid.seeds": []}, "grid.seeds: "),
     "duplicate seeds": ({"grid.seeds": [4, 2, 4]}, "grid.seeds: holds 4 more than once"),
