@@ -59,19 +59,16 @@ class IntentMixer(nn.Module):
         self.straight = nn.ParameterDict(
             {name: torch.randn(r.width, self.rank) * r.width**-0.5 for name, r in mine.items()}
         )
-        if settings.theta0 and not settings.coordinate:
-            for name, r in mine.items():
-                self.register_buffer(f"fixed_{name}", torch.zeros(self.rank, *r.others))
-
-    def anchored(self) -> set[str]:
-        """The tensors whose coefficients have a fixed part."""
-        return {name.removeprefix("fixed_") for name, _ in self.named_buffers()}
+        # The tensors whose coefficients have a fixed part.
+        self.anchored = set(mine) if settings.theta0 and not settings.coordinate else set()
+        for name in sorted(self.anchored):
+            self.register_buffer(f"fixed_{name}", torch.zeros(self.rank, *mine[name].others))
 
     @torch.no_grad()
     def anchor(self, generator: torch.Generator | None) -> None:
         """Draw the fixed parts so that their θ has about its usual spread; None: set them to zero."""
         for tensor in self.template.tensors:
-            if tensor.name in self.anchored():
+            if tensor.name in self.anchored:
                 fixed = self.get_buffer(f"fixed_{tensor.name}")
                 # Sines and cosines have variance ½, and so have their random sums.
                 std = tensor.std * (2 / self.rank) ** 0.5
@@ -102,7 +99,7 @@ class IntentMixer(nn.Module):
         h = self.own[name](torch.cat([u[:, None].expand(-1, code.shape[1], -1), code], -1))
         h = h + code @ self.straight[name]  # [K, size, R]
         weights = c[1:].T  # [T_g, R]
-        if name in self.anchored():
+        if name in self.anchored:
             fixed = self.get_buffer(f"fixed_{name}").expand(-1, *related.shape)
             weights = weights + fixed.flatten(1).T  # [T_g, R]
         return c[0] + (related.over_slots(h) * weights).sum(-1)
@@ -203,7 +200,7 @@ class MetaGnn(MetaLearner):
         return mixed + self.theta0 if hasattr(self, "theta0") else mixed
 
     def anchored(self) -> set[str]:
-        return super().anchored() | (self.mixer.anchored() if self.rank else set())
+        return super().anchored() | (self.mixer.anchored if self.rank else set())
 
     def anchor(self, generator: torch.Generator | None) -> None:
         super().anchor(generator)
