@@ -6,7 +6,7 @@ block, so that every linear layer is one product; blocks are views [K, source, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +30,18 @@ class Partial:
     weight: Tensor
     peak: Tensor | None
 
-    def flatten(self) -> Partial:
-        """Heads and their dimensions [K, h, e, …] as nodes [K, h·e, …]."""
-        peak = None if self.peak is None else self.peak.flatten(1, 2)
-        return Partial(self.values.flatten(1, 2), self.weight.flatten(1, 2), peak)
+    def split(self, sizes: list[int]) -> list[Partial]:
+        """The parts for consecutive nodes."""
+        peaks = [None] * len(sizes) if self.peak is None else self.peak.split(sizes, 1)
+        return [
+            Partial(*parts)
+            for parts in zip(self.values.split(sizes, 1), self.weight.split(sizes, 1), peaks, strict=True)
+        ]
+
+    def empty(self) -> Partial:
+        """No message to the same nodes."""
+        peak = None if self.peak is None else torch.full_like(self.peak, -torch.inf)
+        return Partial(torch.zeros_like(self.values), torch.zeros_like(self.weight), peak)
 
 
 Inbox = dict[str, list[Partial]]
@@ -59,7 +67,10 @@ class Message(nn.Module):
     def gather(self, receiver: Tensor, sender: Tensor, edge: Tensor, dim: int) -> Partial:
         """Messages summed over the senders' axis `dim`; the arguments are the three parts of the
         first layer [K, …, m], shaped to broadcast."""
-        hidden = self.act(receiver + sender + edge)  # [K, …, m]
+        return self.aggregate(self.act(receiver + sender + edge), dim)
+
+    def aggregate(self, hidden: Tensor, dim: int) -> Partial:
+        """Hidden layers [K, …, m] of the messages summed over the senders' axis `dim`."""
         if self.aggregation == "attn":
             score = self.score(hidden)
             peak = score.detach().amax(dim, keepdim=True)
@@ -70,25 +81,31 @@ class Message(nn.Module):
 
     def merge(self, inbox: list[list[Partial]]) -> Tensor:
         """The aggregated messages [K, N, d] of all groups, each from all its partial sums."""
-        values, weights = zip(*[self._merge(partials) for partials in inbox], strict=True)
-        total, weight = torch.cat(values, 1), torch.cat(weights, 1)
+        total, weight = self._merge([self._layer(inbox, i) for i in range(max(map(len, inbox)))])
         if self.aggregation == "sum":
             return total @ self.out.weight.T + weight * self.out.bias
         out: Tensor = self.out(total / weight)
         return out
 
-    def _merge(self, partials: list[Partial]) -> tuple[Tensor, Tensor]:
-        """Values [K, n, m] and weight [K, n, 1] of one group, over a common peak."""
-        if len(partials) == 1:
-            return partials[0].values, partials[0].weight
+    def _layer(self, inbox: list[list[Partial]], i: int) -> Partial:
+        """The i-th partial sums of all groups [K, N, ·], empty where a group has fewer."""
+        partials = [group[i] if i < len(group) else group[0].empty() for group in inbox]
+        peaks = [p.peak for p in partials if p.peak is not None]
+        return Partial(
+            torch.cat([p.values for p in partials], 1),
+            torch.cat([p.weight for p in partials], 1),
+            torch.cat(peaks, 1) if peaks else None,
+        )
+
+    def _merge(self, layers: list[Partial]) -> tuple[Tensor, Tensor]:
+        """Values [K, N, m] and weight [K, N, 1] over a common peak."""
+        if len(layers) == 1:
+            return layers[0].values, layers[0].weight
+        values, weights = torch.stack([p.values for p in layers]), torch.stack([p.weight for p in layers])
         if self.aggregation == "attn":
-            peaks = [p.peak for p in partials if p.peak is not None]
-            highest = torch.stack(peaks).amax(0)
-            factors = [(peak - highest).exp() for peak in peaks]
-            values = torch.stack([p.values * f for p, f in zip(partials, factors, strict=True)])
-            weights = torch.stack([p.weight * f for p, f in zip(partials, factors, strict=True)])
-        else:
-            values, weights = torch.stack([p.values for p in partials]), torch.stack([p.weight for p in partials])
+            peaks = torch.stack([p.peak for p in layers if p.peak is not None])
+            factors = (peaks - peaks.amax(0)).exp()
+            values, weights = values * factors, weights * factors
         return values.sum(0), weights.sum(0)
 
 
@@ -113,6 +130,34 @@ class Update(nn.Module):
         return new
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """The edges of a link or of a paired block, in one direction: no neuron has more neighbours than its fan.
+
+    edge: kind of the link, or number of the block. A fan is 1, or on the side of score nodes the size of their head.
+    """
+
+    receiver: str
+    sender: str
+    edge: str | int
+    receiver_fan: int = 1
+    sender_fan: int = 1
+
+    def reversed(self) -> Pairs:
+        """The same edges in the other direction."""
+        return Pairs(self.sender, self.receiver, self.edge, self.sender_fan, self.receiver_fan)
+
+
+def sparse_edges(graph: NeuralGraph, links: list[Link]) -> Iterator[Pairs]:
+    """Forward, all edges that are no dense block: paired blocks, then links."""
+    for i, block in enumerate(graph.blocks):
+        if block.paired:
+            yield Pairs(block.target, block.source, i)
+    for link in links:
+        source, target = graph.group(link.source).size, graph.group(link.target).size
+        yield Pairs(link.target, link.source, link.kind, max(1, source // target), max(1, target // source))
+
+
 class MessagePassing(nn.Module):
     """k rounds of messages, node update and edge update, with the same parameters in each round.
 
@@ -127,6 +172,7 @@ class MessagePassing(nn.Module):
         self.graph, self.rounds, self.bidirectional = graph, settings.rounds, settings.bidirectional
         carries = {RESIDUAL: settings.residual, PASS_THRU: settings.pairing, ALIGN: settings.pairing}
         self.links = [link for link in graph.links if carries[link.kind]]
+        self.pairs = list(sparse_edges(graph, self.links))
         self.node_sizes = [group.size for group in graph.groups]
         self.edge_shapes = [graph.edge_shape(block) for block in graph.blocks]
         self.forth = Message(d, width, settings.aggregation, activation)
@@ -173,12 +219,13 @@ class MessagePassing(nn.Module):
         heard, said, heard_back, said_back = (self.groups(part) for part in project(nodes, layers))
         inbox: Inbox = {group.name: [] for group in self.graph.groups}
         for block, along, along_back in zip(self.graph.blocks, forth, back, strict=True):
-            exchange = self._exchange_pairs if block.paired else self._exchange
-            exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
-        for link in self.links:
-            join = self._exchange_heads if link.kind == PASS_THRU else self._exchange_pairs
-            edge = self.kinds[link.kind]
-            join(inbox, link, (heard, said, self.forth.edge(edge)), (heard_back, said_back, self.back.edge(edge)))
+            if not block.paired:
+                self._exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
+        for pairs in by_fan(self.pairs):
+            self._exchange_pairs(inbox, pairs, self.forth, (heard, said, forth))
+        if self.bidirectional:
+            for pairs in by_fan([p.reversed() for p in self.pairs]):
+                self._exchange_pairs(inbox, pairs, self.back, (heard_back, said_back, back))
         return self._deliver(nodes, inbox)
 
     def _deliver(self, nodes: Tensor, inbox: Inbox) -> Tensor:
@@ -202,34 +249,40 @@ class MessagePassing(nn.Module):
             receiver, sender = heard[block.source][:, :, None], said[block.target][:, None]
             inbox[block.source].append(self.back.gather(receiver, sender, along, 2))
 
-    def _exchange_pairs(self, inbox: Inbox, link: Link | EdgeBlock, forth: Parts, back: Parts) -> None:
-        """Messages between one-to-one partners: axis 2 is the one neighbour of each node."""
-        heard, said, along = forth
-        receiver, sender = heard[link.target][:, :, None], said[link.source][:, :, None]
-        inbox[link.target].append(self.forth.gather(receiver, sender, along, 2))
-        if self.bidirectional:
-            heard, said, along = back
-            receiver, sender = heard[link.source][:, :, None], said[link.target][:, :, None]
-            inbox[link.source].append(self.back.gather(receiver, sender, along, 2))
-
-    def _exchange_heads(self, inbox: Inbox, link: Link, forth: Parts, back: Parts) -> None:
-        """Messages between the neurons of each head and the head's score node, as pass_thru edges join them."""
-        inward = len(self.graph.group(link.source).shape) > 1
-        neurons, score = (link.source, link.target) if inward else (link.target, link.source)
-        n_heads = self.graph.group(score).size
-        if inward or self.bidirectional:
-            message, (heard, said, along) = (self.forth, forth) if inward else (self.back, back)
-            senders = said[neurons].unflatten(1, (n_heads, -1))  # [K, h, e, m]
-            inbox[score].append(message.gather(heard[score][:, :, None], senders, along, 2))
-        if not inward or self.bidirectional:
-            message, (heard, said, along) = (self.back, back) if inward else (self.forth, forth)
-            receivers = heard[neurons].unflatten(1, (n_heads, -1))[..., None, :]  # [K, h, e, 1, m]
-            partial = message.gather(receivers, said[score][:, :, None, None], along, 3)
-            inbox[neurons].append(partial.flatten())
+    def _exchange_pairs(self, inbox: Inbox, pairs: list[Pairs], message: Message, parts: AllParts) -> None:
+        """Messages along sparse edges in one direction, all receivers with the same fan, as one array [K, P, m]."""
+        heard, said, along = parts
+        fan = pairs[0].receiver_fan
+        receivers = torch.cat([fanned(heard[p.receiver], fan) for p in pairs], 1)
+        senders = torch.cat([fanned(said[p.sender], p.sender_fan) for p in pairs], 1)
+        sizes = [self.graph.group(p.receiver).size for p in pairs]
+        kinds = {kind: message.edge(value) for kind, value in self.kinds.items()}
+        edges = [
+            along[p.edge].flatten(1, 2) if isinstance(p.edge, int) else kinds[p.edge].expand(len(senders), n * fan, -1)
+            for p, n in zip(pairs, sizes, strict=True)
+        ]
+        hidden = message.act(receivers + senders + torch.cat(edges, 1))  # [K, P, m]
+        partial = message.aggregate(hidden.unflatten(1, (-1, fan)), 2)
+        for p, mine in zip(pairs, partial.split(sizes), strict=True):
+            inbox[p.receiver].append(mine)
 
 
 Parts = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 """A message's first layer applied to all nodes as receivers, as senders, and to the edges of one block."""
+
+AllParts = tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]
+"""The same with the edges of all blocks."""
+
+
+def fanned(nodes: Tensor, fan: int) -> Tensor:
+    """Nodes [K, n, m] each `fan` times [K, n·fan, m]."""
+    return nodes if fan == 1 else nodes[:, :, None].expand(-1, -1, fan, -1).flatten(1, 2)
+
+
+def by_fan(pairs: list[Pairs]) -> list[list[Pairs]]:
+    """Sparse edges that can be aggregated at once: those whose receivers hear equally many senders."""
+    fans = dict.fromkeys(p.receiver_fan for p in pairs)
+    return [[p for p in pairs if p.receiver_fan == fan] for fan in fans]
 
 
 def project(h: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
