@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
+from pipeline.packs import Pack
 
 FAMILIES = ("sumfirst", "addmod", "arc1d")
 LEARNERS = ("direct_mlp", "direct_transformer", "meta_mlp", "meta_gmlp", "meta_gmlp_mx", "meta_gnn")
@@ -33,20 +43,54 @@ class Section(BaseModel):
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    repeated = sorted({value for value in values if values.count(value) > 1})
+    repeated = sorted(value for value, count in Counter(values).items() if count > 1)
     if repeated:
         raise ValueError(f"holds {', '.join(map(str, repeated))} more than once")
     return values
 
 
-class Grid(Section):
+def _seed_or_pack(value: Any) -> int | str:
+    """An item of `seeds`, as written. Raises `ValueError` if it names no seeds."""
+    if isinstance(value, str) and "-" in value:
+        Pack.parse(value)
+        return value
+    if type(value) is not int or value < 0:
+        raise ValueError("is no seed (a whole number such as 3) and no pack of seeds (such as 0-9)")
+    return value
+
+
+class Seeded(Section):
+    """`seeds`: what is trained for each row of a table. An item is one seed (3), which has a process of its own, or
+    a pack of seeds ("0-9"), which one process trains at once as one batched program: much faster on a GPU, and on a
+    CPU for tiny learners. A seed gives the same curves either way, but for rounding. Adding an item trains that item.
+    """
+
+    seeds: Annotated[tuple[Annotated[int | str, PlainValidator(_seed_or_pack)], ...], Field(min_length=1)]
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, items: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        _distinct(tuple(seed for item in items for seed in Pack.parse(str(item)).seeds))
+        return items
+
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The items, a single seed as a pack of one."""
+        return tuple(Pack.parse(str(item)) for item in self.seeds)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Every seed, whether alone or in a pack."""
+        return tuple(seed for pack in self.packs for seed in pack.seeds)
+
+
+class Grid(Seeded):
     """The runs that exist: every family with every learner and every seed."""
 
     families: Annotated[tuple[Family, ...], Field(min_length=1)]
     learners: Annotated[tuple[Learner, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
 
-    _distinct = field_validator("families", "learners", "seeds")(_distinct)
+    _distinct = field_validator("families", "learners")(_distinct)
 
 
 class Sumfirst(Section):
@@ -341,7 +385,7 @@ class Variant(Section):
 VARIANT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-class Ablations(Section):
+class Ablations(Seeded):
     """Table 5 (App. C.3): a small meta_gnn in variants that differ in one or two settings.
 
     `families`: those of the grid on which it is made (the paper: addmod), or none; `rows`: the variants
@@ -351,13 +395,12 @@ class Ablations(Section):
 
     families: tuple[Family, ...]
     rows: Annotated[tuple[str, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
     limit: Positive
     training: TrainingSection
     settings: MetaGnn
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
 
-    _distinct = field_validator("families", "rows", "seeds")(_distinct)
+    _distinct = field_validator("families", "rows")(_distinct)
 
     @field_validator("variants")
     @classmethod

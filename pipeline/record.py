@@ -15,7 +15,7 @@ from pipeline.evaluation import tables
 from pipeline.files import read_json
 from pipeline.params import Params
 from pipeline.training.recipe import Recipe, recipe, recipes
-from pipeline.training.run import Places, RunId
+from pipeline.training.run import Places
 
 RESULTS = Path("results/paper")
 PROFILE = Path("profiles/paper.yaml")
@@ -49,7 +49,7 @@ def record(params: Params, root: Path = Path()) -> list[str]:
 
 def _of_profile(profile: Params, of: Recipe, seed: int, root: Path) -> bool:
     """Whether a run was made with the profile's settings, protocol and data."""
-    config = read_json(Places(root).run(RunId(of.study, of.name, seed)) / "config.json")
+    config = read_json(Places(root).run(of.run(seed)) / "config.json")
     try:
         expected = recipe(profile, of.study, of.name).values()
     except UserError:  # a variant that the profile does not have
@@ -59,9 +59,9 @@ def _of_profile(profile: Params, of: Recipe, seed: int, root: Path) -> bool:
 
 def _described(run: dict[str, Any], of: Recipe, root: Path) -> dict[str, Any]:
     """The run with its provenance: commit, machine type, torch, time, peak memory, command."""
-    log = read_json(Places(root).log(RunId(of.study, of.name, run["seed"])))
+    log = read_json(Places(root).log(of.run(run["seed"])))
     provenance = {
-        "command": f"python -m stages.train {of.study} {of.name} {run['seed']}",
+        "command": of.run(run["seed"]).command,
         "commit": _commit(root),
         **{
             key: log[key]

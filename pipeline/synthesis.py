@@ -21,7 +21,8 @@ from pipeline.learners import MetaLearner
 from pipeline.params import LEARNERS, Params
 from pipeline.programs import Family, Intent, family_from
 from pipeline.templates import Template, Theta, Transformer, from_spec
-from pipeline.training.run import Places, RunId, load_run
+from pipeline.training.recipe import RunId, recipe
+from pipeline.training.run import Places, load_run
 
 # Inputs spaces up to this size are checked whole; of larger ones this many fresh examples are drawn.
 EXHAUSTIVE = 200_000
@@ -146,9 +147,9 @@ def choose_run(params: Params, family: str, learner: str | None, seed: int | Non
     learners = [learner] if learner is not None else [name for name in params.grid.learners if name.startswith("meta_")]
     if learner is not None and learner not in LEARNERS:
         raise UserError(f"there is no learner '{learner}'; there are {', '.join(LEARNERS)}")
-    seeds = params.grid.seeds if seed is None else (seed,)
+    recipes = [recipe(params, family, name) for name in learners]
     found = []
-    for run in (RunId(family, name, s) for name in learners for s in seeds):
+    for run in (run for of in recipes for run in (of.runs if seed is None else (of.run(seed),))):
         path = places.run(run) / "config.json"
         if path.exists():
             selected = read_json(path)["selected"]

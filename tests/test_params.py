@@ -37,6 +37,15 @@ WRONG = {
     "negative seed": ({"grid.seeds": [0, -1]}, "grid.seeds.1: .*-1"),
     "no seeds": ({"grid.seeds": []}, "grid.seeds: "),
     "duplicate seeds": ({"grid.seeds": [4, 2, 4]}, "grid.seeds: holds 4 more than once"),
+    "a seed in a pack, too": ({"grid.seeds": ["2-4", 7, 3]}, "grid.seeds: holds 3 more than once"),
+    "packs that meet": ({"ablations.seeds": ["0-4", "4-9"]}, "ablations.seeds: holds 4 more than once"),
+    "a pack backwards": ({"grid.seeds": [0, "9-1"]}, r"grid.seeds.1: is no pack of seeds; .*\(it is '9-1'\)"),
+    "a pack of letters": ({"grid.seeds": ["a-b"]}, r"grid.seeds.0: is no seed .*'a-b'"),
+    "a pack from below zero": ({"grid.seeds": ["-1-3"]}, r"grid.seeds.0: is no seed .*'-1-3'"),
+    "a pack that is huge": ({"grid.seeds": ["0-999999999"]}, "grid.seeds.0: is a pack of more than 1000 seeds"),
+    "a text for a seed": ({"grid.seeds": ["3"]}, r"grid.seeds.0: is no seed .*'3'"),
+    "a list for a pack": ({"grid.seeds": [[0, 1]]}, r"grid.seeds.0: is no seed .*\[0, 1\]"),
+    "a fraction for a seed": ({"grid.seeds": [1.0]}, r"grid.seeds.0: is no seed .*1.0"),
     "a bool for a seed": ({"grid.seeds": [True, 2]}, "grid.seeds.0: .*True"),
     "a bool for a rate": (
         {"learners.addmod.meta_mlp.learning_rate": True},
@@ -201,8 +210,16 @@ def test_settings_are_frozen(params: Params) -> None:
     assert isinstance(params.grid.seeds, tuple)
 
 
-def test_settings_survive_their_own_json(params: Params) -> None:
+@pytest.mark.parametrize("seeds", [[0, 1], ["0-3", 7]], ids=str)
+def test_settings_survive_their_own_json(seeds: list[int | str]) -> None:
+    params = tiny({"grid.seeds": seeds, "ablations.seeds": seeds})
     assert Params.model_validate(params.model_dump(mode="json")) == params
+
+
+def test_packs_and_single_seeds_stand_side_by_side() -> None:
+    grid = tiny({"grid.seeds": ["0-3", 7]}).grid
+    assert grid.seeds == ("0-3", 7)
+    assert grid.all_seeds == (0, 1, 2, 3, 7)
 
 
 def test_a_variant_is_the_settings_but_for_what_it_names(params: Params) -> None:

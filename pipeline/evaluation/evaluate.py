@@ -13,7 +13,7 @@ from pipeline.programs import SPLITS
 from pipeline.programs.tables import read_split
 from pipeline.training.measure import measure
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import Places, RunId, load_run
+from pipeline.training.run import Places, load_run
 
 COLUMNS = ["seed", "split", "intent", "kind", "examples", "solved", "loss"]
 
@@ -28,7 +28,7 @@ def evaluate(of: Recipe, places: Places, device: torch.device) -> tuple[pd.DataF
 
     Returns the tables of `evaluate_run` below each other, and what identifies each run.
     """
-    runs = [places.run(RunId(of.study, of.name, seed)) for seed in of.seeds]
+    runs = [places.run(run) for run in of.runs]
     evaluated = [evaluate_run(run, places.splits(of.family), device) for run in runs]
     return pd.concat([table for table, _ in evaluated], ignore_index=True), [run for _, run in evaluated]
 
@@ -37,7 +37,7 @@ def evaluate_run(directory: Path, splits: Path, device: torch.device) -> tuple[p
     """Measure one run on all splits.
 
     Args:
-        directory: the run's outputs, `data/runs/<family>/<learner>/<seed>`.
+        directory: the run's outputs, `Places.run`.
         splits: the family's splits, `data/splits/<family>`.
 
     Returns:

@@ -110,7 +110,7 @@ def _by_kind(cell: Cell, split: str) -> dict[str, float]:
 def _who(evidence: Evidence, family: str, learner: str) -> Row:
     """Learner, how many of its seeds there are, and the best one."""
     cell, grid = evidence.cells.get((family, learner)), evidence.params.grid
-    wanted = len(grid.seeds) if learner in grid.learners else 0
+    wanted = len(grid.all_seeds) if learner in grid.learners else 0
     count = len(cell.runs) if cell else 0
     runs = anchors.runs(family, learner) if cell else ""
     mark = " †" if cell and cell.changed else ""

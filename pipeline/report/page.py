@@ -49,7 +49,7 @@ def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, st
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         settings_digest=settings_digest(evidence),
         shorter=_shorter(evidence),
-        seeds=spoken(evidence.params.grid.seeds),
+        seeds=spoken(evidence.params.grid.all_seeds),
         tables={table.name: table for table in tables},
         figures=[_figure(family, svg) for family, svg in figures.items()],
         graphs=[_graph(evidence, family, svg) for family, svg in graphs.items()],
@@ -132,7 +132,7 @@ def _sizes(evidence: Evidence, family: str) -> list[tuple[str, list[int | None]]
 
 
 def _learner(evidence: Evidence, family: str, learner: str) -> dict[str, Any]:
-    wanted = evidence.params.grid.seeds if learner in evidence.params.grid.learners else ()
+    wanted = evidence.params.grid.all_seeds if learner in evidence.params.grid.learners else ()
     of = recipe.recipe(evidence.params, family, learner)
     return _entry(of, names.learner(learner).label, evidence.cells.get((family, learner)), wanted)
 
@@ -155,7 +155,7 @@ def _runs(of: Recipe, cell: Cell) -> list[dict[str, Any]]:
             "run": run,
             "best": seed == cell.best,
             "accuracy": {split: float(cell.per_seed.loc[seed, split]) for split in SPLITS},
-            "command": f"dvc repro {recipe.stage(of.study, of.name, seed)}",
+            "command": f"dvc repro {of.run(seed).stage}",
             "provenance": run.provenance,
         }
         for seed, run in cell.runs.items()

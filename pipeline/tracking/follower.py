@@ -100,6 +100,7 @@ class Follower:
         return {
             "study": self.run.study,
             "name": self.run.name,
+            "stage": self.run.stage,
             "identity": identity(config),
             "group": identity(config, seed=False),
             "settings": settings(config),

@@ -66,7 +66,7 @@ class RecipeOutputs:
 
 def collect(of: Recipe, root: Path) -> tuple[RecipeOutputs | None, list[RunId]]:
     """The outputs of one recipe's seeds, and the runs without (current) outputs, which are named on stderr."""
-    runs = [RunId(of.study, of.name, seed) for seed in of.seeds]
+    runs = list(of.runs)
     evaluations = root / "data" / "evaluations" / str(of)
     try:
         accuracy, evaluated = tables.read(evaluations)

@@ -15,7 +15,7 @@ from pipeline.programs import SPLITS
 from pipeline.tracking import address
 from pipeline.tracking.describe import git, identity, settings
 from pipeline.tracking.outputs import EVALUATION_FILES, RUN_FILES, RecipeOutputs, SeedOutputs, collect
-from pipeline.tracking.store import CONFIGURATION, NOTE, OUTPUTS, PARENT, RUN, Store, reported
+from pipeline.tracking.store import CONFIGURATION, NOTE, OUTPUTS, PARENT, RUN, SOURCE, Store, reported
 from pipeline.training.recipe import recipe, recipes
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Publication:
             found = self.store.find(experiment, key)
             todo, there = self._split(found, outputs)
             if not todo and not there:
-                todo = [client.get_run(self.store.create(experiment, parent, name, key, time.time()))]
+                tags = {**key, SOURCE: outputs.run.stage}
+                todo = [client.get_run(self.store.create(experiment, parent, name, tags, time.time()))]
         for run in (*todo, *there):
             if run.data.tags.get(PARENT) != parent:
                 client.set_tag(run.info.run_id, PARENT, parent)

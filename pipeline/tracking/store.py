@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.tracking import address
-from pipeline.training.recipe import stage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +25,7 @@ CONFIGURATION = "neurop.configuration"
 OUTPUTS = "neurop.outputs"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+SOURCE = "mlflow.source.name"
 
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 5, 0.5
@@ -102,7 +102,7 @@ class Store:
     def create(self, experiment: str, parent: str, name: str, tags: Mapping[str, str], started: float) -> str:
         """Make the run of one seed, with the state RUNNING. `started` is in seconds since 1970."""
         title = name.partition("/")[2].replace("/", " seed ")
-        tags = {RUN: name, PARENT: parent, "mlflow.source.name": stage(*name.split("/")), **tags}
+        tags = {RUN: name, PARENT: parent, **tags}
         return str(self.client.create_run(experiment, int(started * 1000), tags, title).info.run_id)
 
     def log(

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from pipeline.errors import UserError
 from pipeline.tracking import address
 from pipeline.tracking.describe import git, identity
-from pipeline.tracking.store import CONFIGURATION, OUTPUTS, RUN, Point, Store, points, reported
+from pipeline.tracking.store import CONFIGURATION, OUTPUTS, RUN, SOURCE, Point, Store, points, reported
 
 SECONDS_BETWEEN_BATCHES = 1.0
 # Where every core trains, the import of MLflow takes a few hundredths of one, not half.
@@ -113,7 +113,8 @@ class Live:
                 store.client.update_run(run.info.run_id, "RUNNING")
                 return Live(store, run.info.run_id, header, set(store.points(run)))
             parent = store.parent(experiment, header["study"], header["name"], header["group"], header["settings"])
-            made = store.create(experiment, parent, name, {**key, **tags}, header["started"])
+            tags = {**key, **tags, SOURCE: header["stage"]}
+            made = store.create(experiment, parent, name, tags, header["started"])
         store.log(made, settings=header["settings"])
         return Live(store, made, header)
 

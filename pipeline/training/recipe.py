@@ -7,11 +7,60 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.packs import Pack
 from pipeline.params import FAMILIES, LEARNERS, LearnerSection, Params, Section, TrainingSection
 
 # The study of a family's ablations is called by both, joined as DVC joins them in a stage's name.
 ABLATIONS = "ablations-"
 ABLATED = "meta_gnn"
+
+
+__all__ = ["Pack", "Recipe", "RunId", "ablations", "grid", "pack_runs", "recipe", "recipes", "stage"]
+
+
+@dataclass(frozen=True)
+class RunId:
+    """Names one run: study and name as in its `Recipe`, the seed, and the pack in which it trains, if not alone."""
+
+    study: str
+    name: str
+    seed: int
+    pack: Pack | None = None
+
+    def __str__(self) -> str:
+        return f"{self.study}/{self.name}/{self.seed}"
+
+    @property
+    def item(self) -> str:
+        """What `params.yaml` and DVC call it: its seed, or its pack."""
+        return str(self.seed if self.pack is None else self.pack)
+
+    @property
+    def together(self) -> tuple[RunId, ...]:
+        """The runs that one process trains with it, itself among them."""
+        return (self,) if self.pack is None else pack_runs(self.study, self.name, self.pack)
+
+    @property
+    def title(self) -> str:
+        """Names all runs that train together: `addmod/meta_mlp/0-9`."""
+        return f"{self.study}/{self.name}/{self.item}"
+
+    @property
+    def stage(self) -> str:
+        """The DVC stage that trains it."""
+        return stage(self.study, self.name, self.item)
+
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        return f"python -m stages.train {self.study} {self.name} {self.item}"
+
+
+def pack_runs(study: str, name: str, pack: Pack) -> tuple[RunId, ...]:
+    """The runs of a pack's seeds."""
+    if len(pack.seeds) == 1:
+        return (RunId(study, name, pack.seeds[0]),)
+    return tuple(RunId(study, name, seed, pack) for seed in pack.seeds)
 
 
 @dataclass(frozen=True)
@@ -29,11 +78,26 @@ class Recipe:
     settings: LearnerSection
     training: TrainingSection
     program: Section
-    seeds: tuple[int, ...]
+    packs: tuple[Pack, ...]
     limit: int | None = None
 
     def __str__(self) -> str:
         return f"{self.study}/{self.name}"
+
+    @property
+    def runs(self) -> tuple[RunId, ...]:
+        """The runs of all seeds that the settings name."""
+        return tuple(run for pack in self.packs for run in pack_runs(self.study, self.name, pack))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that the settings name."""
+        return tuple(run.seed for run in self.runs)
+
+    def run(self, seed: int) -> RunId:
+        """The run of a seed: in its pack, if the settings name one that holds it, else alone."""
+        alone = RunId(self.study, self.name, seed)
+        return next((run for run in self.runs if run.seed == seed), alone)
 
     @property
     def ablated(self) -> bool:
@@ -58,10 +122,10 @@ class Recipe:
         return {name: part.model_dump(mode="json") for name, part in parts.items()}
 
 
-def stage(study: str, name: str, seed: int | str) -> str:
-    """The DVC stage that trains a run."""
+def stage(study: str, name: str, item: int | str) -> str:
+    """The DVC stage that trains a seed or a pack."""
     kind = "ablate" if study.startswith(ABLATIONS) else "train"
-    return f"{kind}@{study.removeprefix(ABLATIONS)}-{name}-{seed}"
+    return f"{kind}@{study.removeprefix(ABLATIONS)}-{name}-{item}"
 
 
 def recipe(params: Params, study: str, name: str) -> Recipe:
@@ -77,7 +141,7 @@ def recipe(params: Params, study: str, name: str) -> Recipe:
     if name not in LEARNERS:
         raise UserError(f"there is no learner '{name}'; there are {', '.join(LEARNERS)}")
     training, program = getattr(params.training, family), getattr(params.programs, family)
-    return Recipe(study, name, family, name, params.learner(family, name), training, program, params.grid.seeds)
+    return Recipe(study, name, family, name, params.learner(family, name), training, program, params.grid.packs)
 
 
 def _variant(params: Params, family: str, name: str) -> Recipe:
@@ -92,7 +156,7 @@ def _variant(params: Params, family: str, name: str) -> Recipe:
         settings=ablations.variant(name),
         training=ablations.training,
         program=getattr(params.programs, family),
-        seeds=ablations.seeds,
+        packs=ablations.packs,
         limit=ablations.limit,
     )
 

@@ -21,21 +21,11 @@ from pipeline.programs import family_from, make_family
 from pipeline.programs.tables import read_split
 from pipeline.training import batches, checkpoint, machine
 from pipeline.training.loop import Hooks, Row, Trainer
-from pipeline.training.recipe import Recipe, recipe
+from pipeline.training.recipe import Recipe, RunId, recipe
+
+__all__ = ["Places", "RunId", "configuration", "history_table", "load_run", "scratch_key", "seeded_learner", "train"]
 
 CODE = ("files.py", "programs", "templates", "graph", "learners", "training")
-
-
-@dataclass(frozen=True)
-class RunId:
-    """Names one run: study and name as in its `Recipe`, and the seed."""
-
-    study: str
-    name: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.study}/{self.name}/{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -50,8 +40,13 @@ class Places:
     def template(self, family: str) -> Path:
         return self.root / "data" / "graphs" / family / "template.json"
 
+    def output(self, run: RunId) -> Path:
+        """What DVC keeps of the runs that train together: of a single seed its own directory."""
+        return self.root / "data" / "runs" / run.title
+
     def run(self, run: RunId) -> Path:
-        return self.root / "data" / "runs" / str(run)
+        """A seed's own directory: in a pack's output there is one for each seed."""
+        return self.output(run) if run.item == str(run.seed) else self.output(run) / str(run.seed)
 
     def scratch(self, key: str) -> Path:
         return self.root / ".scratch" / key
