@@ -45,17 +45,22 @@ def _writing(output: Path) -> Iterator[None]:
 
 def synthesize(args: argparse.Namespace) -> None:
     """Write the program file of an intent."""
+    from pipeline.kept import choose
     from pipeline.synthesis import choose_run
     from pipeline.synthesis import synthesize as write
     from pipeline.training.run import Places
 
-    places = Places()
-    run = choose_run(params.load(), args.family, args.learner, args.seed, places)
-    program = write(places.run(run), args.intent)
+    if args.kept:
+        directory = choose(args.family, args.learner)
+    else:
+        places = Places()
+        directory = places.run(choose_run(params.load(), args.family, args.learner, args.seed, places))
+    program = write(directory, args.intent)
     output = Path(f"{args.family}-{program.intent}.safetensors") if args.output is None else args.output
     with _writing(output):
         program.save(output)
-    print(f"{output}: {args.family} {program.intent}, {program.template.n_slots} weights written by {run}")
+    source = f"{args.family}/{program.source['learner']}/{program.source['seed']}"
+    print(f"{output}: {args.family} {program.intent}, {program.template.n_slots} weights written by {source}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -194,7 +199,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("intent", help="addmod: p; sumfirst: n; arc1d: fill, flip, hollow, move_right:D, recolor_bar:C")
     made.add_argument("-o", "--output", type=Path, help="file to write (default: FAMILY-INTENT.safetensors)")
     made.add_argument("--learner", help="default: the meta-learner with the best val accuracy")
-    made.add_argument("--seed", type=seed, help="default: the seed with the best val accuracy")
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=seed, help="default: the seed with the best val accuracy")
+    which.add_argument(
+        "--kept", action="store_true", help="use the full protocol's weights in results/paper/, not your runs'"
+    )
 
     made = command("run", run, "run a program on one input")
     made.add_argument("file", type=Path)

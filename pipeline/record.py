@@ -1,4 +1,4 @@
-"""Keep evaluations made under the paper profile in `results/paper/`, in Git, with where each came from."""
+"""Keep in Git what was made under the paper profile, in `results/paper/`: evaluations, their origin, best weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline import kept
 from pipeline import params as settings
 from pipeline.errors import UserError
 from pipeline.evaluation import tables
@@ -38,6 +39,7 @@ def record(params: Params, root: Path = Path()) -> list[str]:
         if mine:
             described = [_described(run, of, root) for run in mine]
             _merge(root / RESULTS / "evaluations" / str(of), accuracy, described)
+            _keep_weights(of, [run["seed"] for run in mine], root)
             added += [f"{of}/{run['seed']}" for run in mine]
             families[of.family] = None
     for family in families:
@@ -94,6 +96,14 @@ def _merge(folder: Path, accuracy: pd.DataFrame, runs: list[dict[str, Any]]) -> 
         rows = pd.concat([old[~old["seed"].isin(seeds)], rows])
         runs = runs + [run for run in old_runs if run["seed"] not in seeds]
     tables.write(folder, rows.sort_values("seed", kind="stable"), sorted(runs, key=lambda run: int(run["seed"])))
+
+
+def _keep_weights(of: Recipe, seeds: list[int], root: Path) -> None:
+    """The weights of the best recorded run, so that a clone can synthesise without training."""
+    if of.ablated or not of.learner.startswith("meta_"):
+        return
+    _, runs = tables.read(root / RESULTS / "evaluations" / str(of))
+    kept.keep(root, str(of), runs, {seed: Places(root).run(of.run(seed)) for seed in seeds})
 
 
 def _copy_context(family: str, root: Path) -> None:

@@ -322,6 +322,22 @@ def test_record_keeps_runs_of_the_profile_with_their_commit(evaluated: Path, neu
     assert (kept / "runs.json").read_bytes() == before
 
 
+def test_a_clone_synthesises_with_the_kept_weights(evaluated: Path, neurop: Neurop) -> None:
+    refused(neurop("synthesize", "sumfirst", "2", "--kept"), "results/paper/weights holds no run of sumfirst")
+    git(evaluated, "init", "-q")
+    git(evaluated, "commit", "-q", "--allow-empty", "-m", "one")
+    assert neurop("record")[0] == 0
+    assert neurop("synthesize", "sumfirst", "2", "-o", "own.safetensors")[0] == 0
+    shutil.rmtree("data")
+    code, out, _ = neurop("synthesize", "sumfirst", "2", "-o", "kept.safetensors", "--kept")
+    assert code == 0
+    assert out.endswith("weights written by sumfirst/meta_mlp/3\n")
+    assert Path("kept.safetensors").read_bytes() == Path("own.safetensors").read_bytes()
+    refused(
+        neurop("synthesize", "sumfirst", "2", "--kept", "--learner", "meta_gnn"), "holds no run of sumfirst/meta_gnn"
+    )
+
+
 def test_record_keeps_variants_as_the_profile_has_them(evaluated: Path, neurop: Neurop) -> None:
     values = changed(
         read_yaml("params.yaml"),
