@@ -1,4 +1,4 @@
-"""DVC stages train@family-learner-seed and ablate@family-variant-seed: one run.
+"""DVC stages train@family-learner-seed and ablate@family-variant-seed: one run, or those of a pack of seeds.
 
 SIGTERM and SIGINT leave a checkpoint, from which it resumes.
 """
@@ -13,8 +13,8 @@ from pipeline import params
 from pipeline.errors import UserError, run_main
 from pipeline.tracking import Follower
 from pipeline.training.loop import Hooks, Interrupted
-from pipeline.training.recipe import recipe
-from pipeline.training.run import RunId, train
+from pipeline.training.recipe import Pack, pack_runs, recipe
+from pipeline.training.run import train
 from stages import arguments
 
 
@@ -35,17 +35,18 @@ class StopSignal:
 
 
 def main(argv: list[str]) -> int:
-    study, name, seed = arguments(argv, "train", "STUDY", "NAME", "SEED")
-    if not seed.isdecimal():
-        raise UserError(f"seed is '{seed}'; give a whole number")
-    run, stop = RunId(study, name, int(seed)), StopSignal()
+    study, name, seeds = arguments(argv, "train", "STUDY", "NAME", "SEEDS")
+    try:
+        run, stop = pack_runs(study, name, Pack.parse(seeds))[0], StopSignal()
+    except ValueError as error:
+        raise UserError(f"'{seeds}' {error}") from None
     settings = params.load()
     recipe(settings, study, name)  # paths are made of the names: a wrong one ends here, before anything is written
     with Follower(run, settings) as follower:
         try:
             train(settings, run, Hooks(on_row=follower.send, stop=stop))
         except Interrupted as interruption:
-            print(f"{run}: {interruption}", file=sys.stderr)
+            print(f"{run.title}: {interruption}", file=sys.stderr)
             return 128 + stop.received
     return 0
 
