@@ -8,27 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline import params
-from pipeline.errors import EXIT_USER_ERROR, UserError, run_main
+from pipeline.command_line import Parser, seed
+from pipeline.errors import UserError, run_main
 
 NOT_ALL_RIGHT = 1
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors in one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; see `{self.prog} --help`", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-
-
-def seed(text: str) -> int:
-    """A seed from the command line."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
-    return int(text)
 
 
 @contextmanager
