@@ -1,4 +1,4 @@
-"""`python -m pipeline.tracking publish`; and `follow STUDY NAME SEED`, which training starts for itself."""
+"""`python -m pipeline.tracking publish`; and `follow`, which training starts for itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def main(argv: list[str]) -> None:
             from pipeline import params, tracking
 
             tracking.publish(params.load())
-        case ["follow", study, name, seed]:
+        case ["follow"]:
             from pipeline.tracking import stream
 
-            stream.follow(f"{study}/{name}/{seed}")
+            stream.follow()
         case _:
             raise UserError("give `publish`; it brings MLflow up to date with the outputs of `dvc repro`")
 

@@ -30,12 +30,13 @@ LATER = "training goes on, and `neurop publish` completes the curves"
 
 
 class Follower:
-    """Streams a run's rows to MLflow from another process. Use as a context; never fails and never waits.
+    """Streams the rows of a run, and of its pack, to MLflow from another process. Use as a context; it never fails and
+    never waits.
 
     Args:
-        run: the run that trains.
-        params: its settings; read from the working directory if None.
-        places: where its inputs and outputs are; below the working directory if None.
+        run: a run that trains; with it train the others of its pack.
+        params: the settings; read from the working directory if None.
+        places: where inputs and outputs are; below the working directory if None.
     """
 
     def __init__(self, run: RunId, params: Params | None = None, places: Places | None = None) -> None:
@@ -73,12 +74,12 @@ class Follower:
             self._answers.close()
         self._rows = self._answers = None
 
-    def send(self, row: dict[str, float]) -> None:
-        """Pass on a row of floats with the key `step`; it is dropped if the other side is gone or far behind."""
+    def send(self, seed: int, row: dict[str, float]) -> None:
+        """Pass on a seed's row of floats with the key `step`; it is dropped if the other side is gone or far behind."""
         if self._rows is None or self._answers is None:
             return
         self._listen(self._answers)
-        line = json.dumps([time.time(), row]).encode() + b"\n"
+        line = json.dumps([seed, time.time(), row]).encode() + b"\n"
         try:
             # A short write to a pipe is whole or not at all, so a reader never meets half a row.
             if len(line) > select.PIPE_BUF or os.write(self._rows.fileno(), line) < len(line):
@@ -90,23 +91,31 @@ class Follower:
             self._say("its process has ended")
 
     def _header(self) -> dict[str, Any]:
-        """What the other process must know of the run; computed here, so that it need not import PyTorch."""
+        """What the other process must know of the runs; computed here, so that it need not import PyTorch."""
         from pipeline import params
         from pipeline.tracking.describe import identity, settings
         from pipeline.training.run import Places, configuration
 
-        places = self.places or Places()
-        config = configuration(self.params or params.load(), self.run, places)
+        run, places = self.run, self.places or Places()
+        config = configuration(self.params or params.load(), run, places)
+        runs = [
+            {
+                "seed": each.seed,
+                "run": str(each),
+                "identity": identity({**config, "seed": each.seed}),
+                "outputs": str(places.run(each)),
+                "log": str(places.log(each)),
+            }
+            for each in run.together
+        ]
         return {
-            "study": self.run.study,
-            "name": self.run.name,
-            "stage": self.run.stage,
-            "identity": identity(config),
+            "study": run.study,
+            "name": run.name,
+            "stage": run.stage,
             "group": identity(config, seed=False),
             "settings": settings(config),
             "started": time.time(),
-            "outputs": str(places.run(self.run)),
-            "log": str(places.log(self.run)),
+            "runs": runs,
         }
 
     def _start(self, header: dict[str, Any]) -> None:
@@ -114,7 +123,7 @@ class Follower:
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         # Not this process's output and error streams: whoever reads those to their end must not wait for MLflow.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.tracking", "follow", *str(self.run).split("/")],
+            [sys.executable, "-m", "pipeline.tracking", "follow"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -141,5 +150,5 @@ class Follower:
 
     def _say(self, text: str) -> None:
         if not self._said:
-            print(f"tracking {self.run}: {text}; {LATER}", file=sys.stderr, flush=True)
+            print(f"tracking {self.run.title}: {text}; {LATER}", file=sys.stderr, flush=True)
         self._said = True

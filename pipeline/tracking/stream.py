@@ -1,4 +1,4 @@
-"""The MLflow side of live curves: a process that reads a run's rows from its input and logs them in batches."""
+"""The MLflow side of live curves: a process that reads rows of runs from its input and logs them in batches."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ NICENESS = 15
 # What is left to do after training has ended may take this long.
 SECONDS_TO_FINISH = 120
 
-Line = tuple[float, dict[str, float]]  # seconds since 1970, row
+Line = tuple[int, float, dict[str, float]]  # seed, seconds since 1970, row
 
 
-def follow(run: str) -> None:
-    """Log the run `<study>/<name>/<seed>` whose header and rows come on standard input, until that is closed.
+def follow() -> None:
+    """Log the runs whose headers and rows come on standard input, until that is closed.
 
     Says on standard output an empty line when the tracking address answers, or what is wrong in one line.
     """
@@ -39,7 +39,7 @@ def follow(run: str) -> None:
     os.nice(NICENESS)
     says = _only_for_us()
     try:
-        _follow(run, says, sys.stdin.fileno())
+        _follow(says, sys.stdin.fileno())
     except UserError as error:
         _say(says, str(error))
     except Exception as error:  # whatever MLflow or a database driver raises: training must hear one line
@@ -58,24 +58,34 @@ def _say(says: TextIO, text: str) -> None:
         print(" ".join(text.split()), file=says, flush=True)
 
 
-def _follow(run: str, says: TextIO, descriptor: int) -> None:
+def _follow(says: TextIO, descriptor: int) -> None:
     address.check()
     _say(says, "")
     lines = batches(descriptor)
     (header, *first) = next(lines, [None])
     if header is None:
         return
-    tags = git(Path())
+    headers, tags = by_seed(header), git(Path())
     store = Store.connect()
-    live = None
+    live: dict[int, Live] = {}
     with reported():
         for batch in filter(None, chain([first], lines)):
-            if live is None:
-                live = Live.open(store, run, header, tags, first_step=int(batch[0][1]["step"]))
-            live.log(batch)
+            for seed in dict.fromkeys(line[0] for line in batch):
+                mine = [line for line in batch if line[0] == seed]
+                if seed not in live:
+                    live[seed] = Live.open(store, headers[seed], tags, first_step=int(mine[0][2]["step"]))
+                live[seed].log(mine)
         signal.alarm(SECONDS_TO_FINISH)
-        if live is not None:
-            live.close()
+        for one in live.values():
+            one.close()
+
+
+def by_seed(header: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The header of each run from that of all runs that train together: they share all settings but the seed."""
+    return {
+        run["seed"]: {**header, **run, "settings": {**header["settings"], "seed": str(run["seed"])}}
+        for run in header["runs"]
+    }
 
 
 def batches(descriptor: int) -> Iterator[list[Any]]:
@@ -99,14 +109,14 @@ class Live:
     last: float = 0.0  # when the newest row came, in seconds since 1970
 
     @staticmethod
-    def open(store: Store, name: str, header: Mapping[str, Any], tags: Mapping[str, str], first_step: int) -> Live:
+    def open(store: Store, header: Mapping[str, Any], tags: Mapping[str, str], first_step: int) -> Live:
         """Continue the run that an interrupted training began, or begin one.
 
         A training that starts at step 0 continues none: its code may differ, and points cannot be replaced.
         """
         with address.exclusive():
             experiment = store.experiment(header["study"])
-            key = {RUN: name, CONFIGURATION: header["identity"]}
+            key = {RUN: header["run"], CONFIGURATION: header["identity"]}
             unpublished = [run for run in store.find(experiment, key) if OUTPUTS not in run.data.tags]
             if unpublished and (first_step > 0 or not unpublished[0].data.metrics):
                 run = unpublished[0]
@@ -114,7 +124,7 @@ class Live:
                 return Live(store, run.info.run_id, header, set(store.points(run)))
             parent = store.parent(experiment, header["study"], header["name"], header["group"], header["settings"])
             tags = {**key, **tags, SOURCE: header["stage"]}
-            made = store.create(experiment, parent, name, tags, header["started"])
+            made = store.create(experiment, parent, header["run"], tags, header["started"])
         store.log(made, settings=header["settings"])
         return Live(store, made, header)
 
@@ -122,13 +132,13 @@ class Live:
         """Log the points that are not there yet: a resumed training repeats those after its checkpoint."""
         new = {
             point: (value, seconds)
-            for seconds, row in batch
+            for _, seconds, row in batch
             for point, value in points(row).items()
             if point not in self.there
         }
         self.store.log(self.run, new)
         self.there |= new.keys()
-        self.last = batch[-1][0]
+        self.last = batch[-1][1]
 
     def close(self) -> None:
         """Say how training ended: with outputs, or before them (it may be resumed). Add what it ran on."""

@@ -10,11 +10,13 @@ from pipeline.learners import Learner, MetaLearner
 
 @torch.no_grad()
 def theta_state(learner: Learner, u: Tensor) -> dict[str, float]:
-    """`std.<tensor>` and, for matrices, `rank.<tensor>`, means over intents u [K, d_u]; {} without θ."""
+    """`std.<tensor>` and, for matrices, `rank.<tensor>`, means over intents u [K, d_u]; {} without a finite θ."""
     if not isinstance(learner, MetaLearner):
         return {}
-    state = {}
-    for name, value in learner.generate(u).items():
+    theta, state = learner.generate(u), {}
+    if not all(value.isfinite().all() for value in theta.values()):
+        return {}
+    for name, value in theta.items():
         flat = value.flatten(1).double()
         state[f"std.{name}"] = float(flat.std(1, correction=0).mean())
         if value.ndim > 2:

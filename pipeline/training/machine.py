@@ -1,6 +1,7 @@
 """The machine that a run uses: device, threads, determinism. None of it is a tracked parameter.
 
-Environment: `NEUROP_DEVICE` (auto, cpu, cuda, cuda:1, …), `NEUROP_THREADS` (CPU threads).
+Environment: `NEUROP_DEVICE` (auto, cpu, cuda, cuda:1, …), `NEUROP_THREADS` (CPU threads), `NEUROP_GRAPHS` (off
+launches the kernels of a training step one by one, on CUDA, too).
 """
 
 from __future__ import annotations
@@ -42,6 +43,19 @@ def _threads() -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= most):
         raise UserError(f"NEUROP_THREADS is '{text}'; give a whole number of CPU threads, 1 to {most}")
     return int(text)
+
+
+def captures(device: torch.device) -> bool:
+    """Whether a training step is replayed as one CUDA graph."""
+    value = os.environ.get("NEUROP_GRAPHS", "on")
+    if value not in ("on", "off"):
+        raise UserError(f"NEUROP_GRAPHS is '{value}'; give on or off")
+    return device.type == "cuda" and value == "on"
+
+
+def bits(device: torch.device) -> list[str | int]:
+    """What of the machine can change a run's bits: library, kind of device, threads."""
+    return [torch.__version__, device.type, torch.get_num_threads()]
 
 
 def facts(device: torch.device) -> dict[str, Any]:

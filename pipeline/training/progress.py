@@ -13,11 +13,12 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 class ProgressLine:
-    """Progress of one run. Use as a context; call `update` after each step."""
+    """Progress of one run, or of those of a pack. Use as a context; call `update` after each step."""
 
     def __init__(self, title: str, total: int, done: int) -> None:
         self.title, self.total, self.first, self.done = title, total, done, done
-        self.loss = self.accuracy = float("nan")
+        self.loss = float("nan")
+        self.accuracies: tuple[float, ...] = (float("nan"),)
         self.started = self.printed = time.monotonic()
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -41,18 +42,20 @@ class ProgressLine:
         if self.bar.disable:
             self._print()
 
-    def update(self, done: int, loss: float | None = None, accuracy: float | None = None) -> None:
-        """Move to `done` steps; `loss` and `accuracy` are shown until newer ones come."""
+    def update(self, done: int, loss: float | None = None, *accuracies: float) -> None:
+        """Move to `done` steps; the mean loss and each seed's accuracy are shown until newer ones come."""
         self.done = done
-        if loss is not None and accuracy is not None:
-            self.loss, self.accuracy = loss, accuracy
+        if loss is not None:
+            self.loss, self.accuracies = loss, accuracies
             self.bar.update(self.task, scores=self._scores())
         self.bar.update(self.task, completed=done)
         if self.bar.disable and time.monotonic() - self.printed > SECONDS_BETWEEN_LINES:
             self._print()
 
     def _scores(self) -> str:
-        return f"loss {self.loss:.4f}  val {self.accuracy:.3f}"
+        worst, best = min(self.accuracies), max(self.accuracies)
+        val = f"{best:.3f}" if len(self.accuracies) == 1 else f"{worst:.3f} … {best:.3f}"
+        return f"loss {self.loss:.4f}  val {val}"
 
     def _print(self) -> None:
         self.printed = time.monotonic()

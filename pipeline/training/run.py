@@ -20,10 +20,22 @@ from pipeline.params import Params, learner_section
 from pipeline.programs import family_from, make_family
 from pipeline.programs.tables import read_split
 from pipeline.training import batches, checkpoint, machine
-from pipeline.training.loop import Hooks, Row, Trainer
+from pipeline.training.loop import Hooks, Trainer
 from pipeline.training.recipe import Recipe, RunId, recipe
+from pipeline.training.selection import Row, Selection
 
-__all__ = ["Places", "RunId", "configuration", "history_table", "load_run", "scratch_key", "seeded_learner", "train"]
+__all__ = [
+    "Places",
+    "RunId",
+    "code_digest",
+    "configuration",
+    "history_table",
+    "load_run",
+    "scratch_key",
+    "seeded_learner",
+    "shared",
+    "train",
+]
 
 CODE = ("files.py", "programs", "templates", "graph", "learners", "training")
 
@@ -74,32 +86,42 @@ def train(
     hooks: Hooks | None = None,
     places: Places | None = None,
 ) -> None:
-    """Train one run and write its directory: weights, history, configuration.
+    """Train a run, with all of its pack, and write each one's directory: weights, history, configuration.
 
     Raises `UserError` for wrong inputs and `Interrupted` when stopped early (a checkpoint is kept).
     """
     places, started = places or Places(), time.monotonic()
     device = machine.prepare()
     config = configuration(params, run, places)
-    scratch = places.scratch(scratch_key(config, device))
+    scratch = places.scratch(scratch_key(shared(config, run), device))
     with checkpoint.locked(scratch):
         trainer = _trainer(params, run, places, scratch, device)
-        resumed = trainer.progress.step
-        trainer.run(str(run), hooks or Hooks())
-        config["parameters"] = count(trainer.learner)
-        _write(places.run(run), config, trainer)
-        steps = trainer.progress.step - resumed
+        resumed = trainer.number
+        trainer.run(run.title, hooks or Hooks())
+        _write(places, run, config, trainer)
         seconds = round(time.monotonic() - started, 2)
-        write_json(places.log(run), {**machine.facts(device), "seconds": seconds, "steps": steps, "resumed": resumed})
+        log = {**machine.facts(device), "seconds": seconds, "steps": trainer.number - resumed, "resumed": resumed}
+        for each in run.together:
+            write_json(places.log(each), {**log, "seeds": len(run.together)})
         trainer.finish()
+
+
+def shared(config: dict[str, Any], run: RunId) -> dict[str, Any]:
+    """The configuration of a run as that of all its pack: they have one checkpoint."""
+    return config if len(run.together) == 1 else {**config, "seed": run.item}
 
 
 def scratch_key(config: dict[str, Any], device: torch.device) -> str:
     """Digest of all that determines the bits of a run: settings, data, code, library, device, threads."""
+    return digest([config, code_digest(), *machine.bits(device)])
+
+
+def code_digest() -> str:
+    """SHA-256 (hex, 16 characters) of all code that can change what training writes."""
     package = Path(__file__).parents[1]
     sources = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
     sources += [package / name for name in CODE if name.endswith(".py")]
-    return digest([config, digest_files(sources), torch.__version__, device.type, torch.get_num_threads()])
+    return digest_files(sources)
 
 
 def _trainer(params: Params, run: RunId, places: Places, scratch: Path, device: torch.device) -> Trainer:
@@ -107,13 +129,16 @@ def _trainer(params: Params, run: RunId, places: Places, scratch: Path, device: 
     family = make_family(params, of.family)
     path, splits = places.template(of.family), places.splits(of.family)
     template = templates.from_spec(read_json(path), str(path))
-    learner = seeded_learner(of.learner, family, template, of.settings, run.seed).to(device)
-    _check_size(of, learner)
+    learners = {
+        each.seed: seeded_learner(of.learner, family, template, of.settings, each.seed).to(device)
+        for each in run.together
+    }
+    _check_size(of, learners[run.seed])
     train_split, val_split = (read_split(splits, family, s).to(device) for s in ("train", "val"))
     empty = [intent for intent, n in zip(train_split.intents, train_split.counts.tolist(), strict=True) if n == 0]
     if empty:
         raise UserError(f"{splits}/train.parquet holds no example of {empty[0]}; ask for more examples")
-    return Trainer(learner, of.settings, of.training, run.seed, train_split, val_split, scratch)
+    return Trainer(learners, of.settings, of.training, train_split, val_split, scratch)
 
 
 def _check_size(of: Recipe, learner: Learner) -> None:
@@ -133,9 +158,20 @@ def seeded_learner(name: str, family: Any, template: templates.Template, section
         return make_learner(name, family, template, section)
 
 
-def _write(directory: Path, config: dict[str, Any], trainer: Trainer) -> None:
-    progress = trainer.progress
-    config = config | {
+def _write(places: Places, run: RunId, config: dict[str, Any], trainer: Trainer) -> None:
+    """Replace what DVC keeps of the runs that trained together."""
+    output = places.output(run)
+    with replacing_directory(output) as temporary:
+        for each in run.together:
+            directory = temporary / places.run(each).relative_to(output)
+            directory.mkdir(exist_ok=True)
+            _write_seed(directory, {**config, "seed": each.seed}, trainer.selections[each.seed])
+
+
+def _write_seed(directory: Path, config: dict[str, Any], selection: Selection) -> None:
+    progress = selection.progress
+    found = {
+        "parameters": count(selection.learner),
         "selected": {
             "step": progress.best_step,
             "val_accuracy": progress.best_accuracy,
@@ -143,11 +179,10 @@ def _write(directory: Path, config: dict[str, Any], trainer: Trainer) -> None:
         },
         "diverged": progress.diverged,
     }
-    with replacing_directory(directory) as temporary:
-        for name, state in (("weights", trainer.best), ("last", trainer.last)):
-            save_file({key: value.cpu() for key, value in state.items()}, temporary / f"{name}.safetensors")
-        write_parquet(temporary / "history.parquet", history_table(progress.history))
-        write_json(temporary / "config.json", config)
+    for name, state in (("weights", selection.best), ("last", selection.last)):
+        save_file({key: value.cpu() for key, value in state.items()}, directory / f"{name}.safetensors")
+    write_parquet(directory / "history.parquet", history_table(progress.history))
+    write_json(directory / "config.json", {**config, **found})
 
 
 def history_table(history: list[Row]) -> pa.Table:

@@ -18,7 +18,7 @@ from pipeline.programs import SPLITS
 from pipeline.tracking import Follower
 from pipeline.tracking.describe import identity
 from pipeline.tracking.store import RUN, Store
-from pipeline.tracking.stream import Live
+from pipeline.tracking.stream import Live, by_seed
 from pipeline.training.recipe import Recipe, recipes
 from pipeline.training.run import Places, RunId, configuration, history_table
 from tests.helpers import file_bytes
@@ -77,18 +77,15 @@ def _evaluation(of: Recipe, params: Params) -> dict[str, Any]:
         [seed, split, "n = 1", "", 10, 4 + seed + place, 0.5] for seed in of.seeds for place, split in enumerate(SPLITS)
     ]
     accuracy = pd.DataFrame(rows, columns=["seed", "split", "intent", "kind", "examples", "solved", "loss"])
-    runs = [
-        {"seed": seed, "configuration": identity(config_of(params, RunId(of.study, of.name, seed)))}
-        for seed in of.seeds
-    ]
+    runs = [{"seed": run.seed, "configuration": identity(config_of(params, run))} for run in of.runs]
     write(Path("data/evaluations") / str(of), accuracy, runs)
     return metric(accuracy, params.evaluation.bootstrap, params.evaluation.confidence)
 
 
 def write_outputs(params: Params) -> None:
     for of in recipes(params):
-        for seed in of.seeds:
-            write_run(params, RunId(of.study, of.name, seed))
+        for run in of.runs:
+            write_run(params, run)
     write_evaluations(params)
 
 
@@ -120,11 +117,11 @@ def curve(run: dict[str, Any], key: str) -> list[tuple[int, float]]:
 
 
 def header(params: Params, run: RunId) -> dict[str, Any]:
-    return Follower(run, params)._header()
+    return by_seed(Follower(run, params)._header())[run.seed]
 
 
 def live(params: Params, steps: tuple[int, ...], run: RunId = FIRST) -> Live:
     """Log these steps as a follower's process would."""
-    opened = Live.open(Store.connect(), str(run), header(params, run), {}, steps[0])
-    opened.log([(time.time(), row(run.seed, step)) for step in steps])
+    opened = Live.open(Store.connect(), header(params, run), {}, steps[0])
+    opened.log([(run.seed, time.time(), row(run.seed, step)) for step in steps])
     return opened

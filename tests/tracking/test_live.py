@@ -30,13 +30,13 @@ from tests.tracking.made_up import (
 def test_a_follower_and_publish_give_one_run_with_complete_curves(root: Path, grid: Params) -> None:
     with Follower(FIRST, grid) as following:
         for step in STEPS[:2]:
-            following.send(row(0, step))
+            following.send(0, row(0, step))
         process, answers = following.process, following._answers
         assert process is not None
         assert answers is not None
         assert select.select([answers], [], [], 300)[0]
         process.send_signal(signal.SIGINT)  # Ctrl-C in a terminal reaches the whole process group
-        following.send(row(0, STEPS[2]))
+        following.send(0, row(0, STEPS[2]))
     assert process.wait(300) == 0
     (run,) = named(dump(), str(FIRST))
     assert run["info"]["status"] == "KILLED"  # no outputs: training may go on

@@ -67,8 +67,8 @@ def test_training_without_tracking_is_unharmed_and_says_so_once(
         train(grid, FIRST, Hooks(on_row=following.send))
         if following.process is not None:
             following.process.wait(300)
-        following.send(row(0, 13))
-        following.send(row(0, 14))
+        following.send(0, row(0, 13))
+        following.send(0, row(0, 14))
     followed = file_bytes(Places().run(FIRST))
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("tracking")]
     assert len(said) == 1
@@ -88,7 +88,7 @@ def test_a_follower_that_reads_nothing_holds_nothing_up(
     monkeypatch.setattr(follower, "SECONDS_FOR_ANSWER", 0.0)
     with Follower(FIRST, grid) as following:
         for step in range(10 * follower.PIPE_BYTES // 100):  # far more than the pipe holds
-            following.send(row(0, step))
+            following.send(0, row(0, step))
         process = following.process
     assert process is not None
     assert process.poll() is None

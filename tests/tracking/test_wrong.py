@@ -132,7 +132,7 @@ def test_tracking_can_be_switched_off(
 ) -> None:
     monkeypatch.setenv("NEUROP_TRACKING", "off")
     with Follower(FIRST, grid) as following:
-        following.send(row(0, 0))
+        following.send(0, row(0, 0))
         assert following.process is None
     publish(grid)
     assert capsys.readouterr() == ("tracking is off (NEUROP_TRACKING=off); nothing is published\n", "")

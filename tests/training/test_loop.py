@@ -16,8 +16,10 @@ from pipeline.params import LEARNERS, Params, TrainingSection
 from pipeline.programs import make_family
 from pipeline.programs.tables import read_split
 from pipeline.training import batches, loop
-from pipeline.training.loop import Hooks, Interrupted, Row, Trainer, rate
+from pipeline.training.loop import Hooks, Interrupted, Trainer
 from pipeline.training.run import Places
+from pipeline.training.schedule import rate
+from pipeline.training.selection import Row, Selection
 from tests.helpers import make, same_bits, tiny
 
 STEPS = 12
@@ -29,13 +31,20 @@ def trainer(
 ) -> Trainer:
     train, val = (read_split(places.splits(family), make_family(params, family), split) for split in ("train", "val"))
     section, training = params.learner(family, learner), getattr(params.training, family)
-    return Trainer(make(params, family, learner, seed), section, training, seed, train, val, places.root / scratch)
+    learners = {seed: make(params, family, learner, seed)}
+    return Trainer(learners, section, training, train, val, places.root / scratch)
+
+
+def only(made: Trainer) -> Selection:
+    """What a trainer of a single seed has reached."""
+    (selection,) = made.selections.values()
+    return selection
 
 
 def outcome(made: Trainer) -> dict[str, Any]:
     """All that a run leaves: last and best weights, and the rest as text (NaN equals NaN)."""
-    progress = json.dumps(vars(made.progress))
-    return {"last": made.last, "best": made.best, "progress": progress}
+    reached = only(made)
+    return {"last": reached.last, "best": reached.best, "progress": json.dumps(vars(reached.progress))}
 
 
 def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
@@ -63,11 +72,11 @@ def in_pieces(params: Params, places: Places, pieces: list[int], *cell: Any) -> 
     """Stopped after these numbers of steps, each time continued by a fresh trainer."""
     for piece in pieces:
         made = trainer(params, places, "pieces", *cell)
-        before = made.progress.step
+        before = made.number
         with pytest.raises(Interrupted, match=f"stopped at step {before + piece}; run the same command again"):
             made.run("pieces", Hooks(stop=stop_after(piece)))
     made = trainer(params, places, "pieces", *cell)
-    assert made.progress.step == sum(pieces)
+    assert made.number == sum(pieces)
     made.run("pieces", Hooks())
     return outcome(made)
 
@@ -93,14 +102,14 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
 ) -> None:
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)  # after every step
 
-    def fail(row: Row) -> None:
+    def fail(seed: int, row: Row) -> None:
         if row["step"] == 10:
             raise MemoryError
 
     with pytest.raises(MemoryError):
         trainer(params, places, "killed").run("killed", Hooks(on_row=fail))
     made = trainer(params, places, "killed")
-    assert made.progress.step == 9
+    assert made.number == 9
     made.run("killed", Hooks())
     assert made.path.exists()
     monkeypatch.undo()
@@ -126,7 +135,7 @@ def test_training_is_adam_on_the_batches_of_the_seed(places: Places, family: str
     learner, program = make(params, family, "meta_mlp", 4), make_family(params, family)
     u = torch.from_numpy(program.codes(program.intents("train")))
     learner.calibrate(u, batches.torch_generator(4, batches.INITIAL_THETA))
-    assert same_bits(learner.state_dict(), made.last)
+    assert same_bits(learner.state_dict(), only(made).last)
 
     section, split = params.learner(family, "meta_mlp"), read_split(places.splits(family), program, "train")
     intents, examples = batches.Batches(4, split.counts.numpy(), 24, 2).chunk(0)
@@ -151,23 +160,23 @@ def test_training_is_adam_on_the_batches_of_the_seed(places: Places, family: str
                 value.mul_(1 - rate_ * 0.3).sub_(rate_ * m / (v.sqrt() + 1e-8))
     made.run("straight", Hooks())
     for name, value in learner.named_parameters():
-        torch.testing.assert_close(made.last[name], value.detach(), rtol=1e-3, atol=2e-5)
+        torch.testing.assert_close(only(made).last[name], value.detach(), rtol=1e-3, atol=2e-5)
 
 
 def test_training_learns(places: Places) -> None:
     params = tiny({"training.sumfirst.steps": 200, "training.sumfirst.eval_every": 50, "training.sumfirst.warmup": 0})
     made = trainer(params, places, "straight")
     made.run("straight", Hooks())
-    losses = [row["loss"] for row in made.progress.history]
-    assert [row["step"] for row in made.progress.history] == [0, 50, 100, 150, 200]
+    losses = [row["loss"] for row in only(made).progress.history]
+    assert [row["step"] for row in only(made).progress.history] == [0, 50, 100, 150, 200]
     assert losses[-1] < 0.5 * losses[1]
 
 
 def test_rows_hold_rate_loss_and_the_state_of_theta(params: Params, places: Places) -> None:
     seen: list[Row] = []
     made = trainer(params, places, "straight")
-    made.run("straight", Hooks(on_row=seen.append))
-    assert seen == made.progress.history or json.dumps(seen) == json.dumps(made.progress.history)
+    made.run("straight", Hooks(on_row=lambda seed, row: seen.append(row)))
+    assert seen == only(made).progress.history or json.dumps(seen) == json.dumps(only(made).progress.history)
     assert [row["step"] for row in seen] == [0, 5, 10, 12]
     assert math.isnan(seen[0]["loss"])
     assert all(math.isfinite(row["loss"]) for row in seen[1:])

@@ -9,11 +9,12 @@ import pytest
 
 from pipeline.params import Params
 from pipeline.training import loop
-from pipeline.training.loop import Hooks, Row, State
+from pipeline.training.loop import Hooks
 from pipeline.training.measure import Measured
 from pipeline.training.run import Places
+from pipeline.training.selection import Row, State
 from tests.helpers import same_bits, tiny
-from tests.training.test_loop import trainer
+from tests.training.test_loop import only, trainer
 
 STEPS = (0, 5, 10, 12)
 NAN = math.nan
@@ -32,12 +33,12 @@ def kept(
     monkeypatch.setattr(loop, "measure", measure)
     made, states = trainer(params, places, "selection"), {}
 
-    def remember(row: Row) -> None:
-        states[int(row["step"])] = made.last
+    def remember(seed: int, row: Row) -> None:
+        states[int(row["step"])] = only(made).last
 
     made.run("selection", Hooks(on_row=remember))
     assert tuple(states) == STEPS
-    return made.progress.best_step, states, made.best
+    return only(made).progress.best_step, states, only(made).best
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,10 @@ def test_a_run_that_diverges_says_so_and_keeps_finite_weights(places: Places, ra
     params = tiny({"learners.sumfirst.meta_mlp.learning_rate": rate, "training.sumfirst.steps": 40})
     made = trainer(params, places, "diverging")
     made.run("diverging", Hooks())
-    assert all(value.isfinite().all() for value in made.best.values())
-    assert math.isfinite(made.progress.best_loss)
+    assert all(value.isfinite().all() for value in only(made).best.values())
+    assert math.isfinite(only(made).progress.best_loss)
     if rate == 1e30:
-        assert made.progress.diverged
-        assert made.progress.step < 40
-        assert not math.isfinite(made.progress.history[-1]["loss"])
-        assert not any(value.isfinite().all() for value in made.last.values())
+        assert only(made).progress.diverged
+        assert made.number < 40
+        assert not math.isfinite(only(made).progress.history[-1]["loss"])
+        assert not any(value.isfinite().all() for value in only(made).last.values())

@@ -1,0 +1,71 @@
+"""The learners of a pack as one batched program: every parameter with a leading seed axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pipeline.learners import Learner
+
+
+class Stack:
+    """S learners of one shape, seeds of one pack, each with its own parameters.
+
+    Of several, the parameters are stacked, and each learner's own become views of its part: what changes the stack
+    changes the learners. A single learner stays as it is and runs as it is.
+
+    Args:
+        learners: on one device, calibrated; they differ in the values of parameters and buffers only.
+
+    Attributes:
+        parameters: what is trained, by name: [S, …], of a single learner […].
+    """
+
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        self.learners = tuple(learners)
+        first = self.learners[0]
+        self.parameters: dict[str, Tensor] = dict(first.named_parameters())
+        self.buffers: dict[str, Tensor] = {}
+        if len(self.learners) > 1:
+            self.parameters = {name: self._stacked(name) for name in self.parameters}
+            self.buffers = {
+                name: mine for name in dict(first.named_buffers()) if (mine := self._differing(name)) is not None
+            }
+
+    def losses(self, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Mean loss [S] of each learner on its own batch: u [S, k, d_u], x [S, k, n, l], y [S, k, n, m]."""
+        if len(self.learners) == 1:
+            return self._loss(self.learners[0](u[0], x[0], y[0]), y[0])[None]
+        # The other kernels of attention have no batched form everywhere.
+        with sdpa_kernel(SDPBackend.MATH):
+            losses: Tensor = torch.vmap(self._one)(self.parameters, self.buffers, u, x, y)
+        return losses
+
+    def _one(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], u: Tensor, x: Tensor, y: Tensor
+    ) -> Tensor:
+        # Where two names stand for one module, its parameters are put back wrongly if both are tied.
+        output = functional_call(self.learners[0], (parameters, buffers), (u, x, y), tie_weights=False)
+        return self._loss(output, y)
+
+    def _loss(self, output: Tensor, y: Tensor) -> Tensor:
+        return self.learners[0].family.loss(output, y).mean()
+
+    def _stacked(self, name: str) -> Tensor:
+        """The learners' parameters of one name as one tensor, of which they become views."""
+        mine = [learner.get_parameter(name) for learner in self.learners]
+        stacked = torch.stack([parameter.detach() for parameter in mine])
+        for parameter, part in zip(mine, stacked, strict=True):
+            parameter.data = part
+        return stacked.requires_grad_()
+
+    def _differing(self, name: str) -> Tensor | None:
+        """The learners' buffers of one name as one tensor, or None if they are all the same (codes of slots)."""
+        mine = [learner.get_buffer(name) for learner in self.learners]
+        if all(torch.equal(mine[0], other) for other in mine[1:]):
+            return None
+        return torch.stack(mine)
