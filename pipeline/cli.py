@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import params
-from pipeline.command_line import Parser, seed
+from pipeline.command_line import Parser, duration, seed
 from pipeline.errors import UserError, run_main
 
-NOT_ALL_RIGHT = 1
+NOT_ALL_RIGHT = FAILED = 1
 
 
 @contextmanager
@@ -132,6 +132,31 @@ def status(args: argparse.Namespace) -> None:
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
+def train(args: argparse.Namespace) -> int:
+    """Train what is missing; exit code 75 if some of it still is when the time is up."""
+    from pipeline.offsite import tables
+    from pipeline.offsite.missing import missing
+    from pipeline.offsite.register import register
+    from pipeline.offsite.session import train_all
+    from pipeline.training import machine
+    from pipeline.training.run import Places
+    from pipeline.training.stop import EXIT_TIME_IS_UP, Stop
+
+    stop = Stop(None if args.minutes is None else 60 * args.minutes)
+    settings, places, device = params.load(), Places(), machine.prepare()
+    items = missing(settings, places, device, args.only)
+    if args.dry_run:
+        tables.listing(items, places)
+        return 0
+    outcome = train_all(items, stop, places)
+    register(outcome.trained)
+    left = [item for item in items if not item.finished(places)]
+    tables.summary(outcome, left, places)
+    if outcome.failed:
+        return FAILED
+    return stop.exit_code if stop.received else EXIT_TIME_IS_UP if left else 0
+
+
 def report(args: argparse.Namespace) -> int:
     """Make a report, or compare it with what its evaluations give."""
     from pipeline.report import REPORTS, build, check
@@ -157,7 +182,7 @@ def publish(args: argparse.Namespace) -> None:
 
 def record(args: argparse.Namespace) -> None:
     """Keep evaluations of the full protocol in Git."""
-    from pipeline.record import RESULTS
+    from pipeline.paper import RESULTS
     from pipeline.record import record as keep
 
     added = keep(params.load())
@@ -198,6 +223,14 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("status", status, "which runs exist, which are stale, and why")
     made.add_argument("--all", action="store_true", help="list fresh stages too")
+
+    made = command("train", train, "train the runs of params.yaml that are missing, most wanted first, without DVC")
+    made.add_argument("--missing", action="store_true", required=True, help="what to train; there is no other choice")
+    made.add_argument("--minutes", type=duration, help="stop then, with a checkpoint (default: when all is trained)")
+    made.add_argument(
+        "--only", action="append", default=[], metavar="RECIPE", help="such as addmod-meta_mlp; repeatable"
+    )
+    made.add_argument("--dry-run", action="store_true", help="list them in their order and train nothing")
 
     made = command("report", report, "make the report from the evaluations")
     made.add_argument("source", nargs="?", default="current", choices=("current", "paper"))

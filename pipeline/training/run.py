@@ -18,15 +18,17 @@ from pipeline.files import digest, digest_files, read_json, replacing_directory,
 from pipeline.learners import Learner, count, make_learner
 from pipeline.params import Params, learner_section
 from pipeline.programs import family_from, make_family
-from pipeline.programs.tables import read_split
+from pipeline.programs.tables import digest_splits, read_split
 from pipeline.training import batches, checkpoint, machine
 from pipeline.training.loop import Hooks, Trainer
 from pipeline.training.recipe import Recipe, RunId, recipe
 from pipeline.training.selection import Row, Selection
 
 __all__ = [
+    "FILES",
     "Places",
     "RunId",
+    "asked",
     "code_digest",
     "configuration",
     "history_table",
@@ -36,6 +38,10 @@ __all__ = [
     "shared",
     "train",
 ]
+
+FILES = ("weights.safetensors", "last.safetensors", "history.parquet", "config.json")
+# What training adds to a run's configuration when it writes it.
+FOUND = ("parameters", "selected", "diverged")
 
 CODE = ("files.py", "programs", "templates", "graph", "learners", "training")
 
@@ -70,14 +76,20 @@ class Places:
 def configuration(params: Params, run: RunId, places: Places) -> dict[str, Any]:
     """Everything that determines a run's outputs but for code and machine."""
     of = recipe(params, run.study, run.name)
+    family, splits = make_family(params, of.family), places.splits(of.family)
     return {
         "family": of.family,
         "learner": of.learner,
         "seed": run.seed,
         **of.values(),
         "template": read_json(places.template(of.family)),
-        "data": digest_files([places.splits(of.family) / f"{split}.parquet" for split in ("train", "val")]),
+        "data": digest_splits(read_split(splits, family, split) for split in ("train", "val")),
     }
+
+
+def asked(config: dict[str, Any]) -> dict[str, Any]:
+    """What determined a run, of the configuration that it wrote."""
+    return {key: value for key, value in config.items() if key not in FOUND}
 
 
 def train(
