@@ -124,6 +124,28 @@ def test_adding_a_seed_trains_that_seed_alone(restored: Path) -> None:
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"0", "1"}
 
 
+def test_a_pack_of_seeds_is_one_stage_and_nothing_behind_it_notices(restored: Path) -> None:
+    settings = tiny_settings()
+    settings["grid"]["seeds"] = [0, "1-2"]
+    write(restored, settings)
+    done = ran(dvc(restored, "repro", "evaluate@addmod-meta_mlp"))
+    assert done == {"train@addmod-meta_mlp-1-2", "evaluate@addmod-meta_mlp"}
+    pack = restored / "data/runs/addmod/meta_mlp/1-2"
+    files = {path.relative_to(pack).as_posix() for path in pack.rglob("*.*")}
+    names = ("weights.safetensors", "last.safetensors", "history.parquet", "config.json")
+    assert files == {f"{seed}/{name}" for seed in (1, 2) for name in names}
+    table = (restored / "data/evaluations/addmod/meta_mlp/accuracy.csv").read_text()
+    assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"0", "1", "2"}
+    neurop = [sys.executable, "-c", "from pipeline.cli import script; script()"]
+    said = run(restored, *neurop, "synthesize", "addmod", "37", "-o", "add37.safetensors", "--seed", "2")
+    assert "written by addmod/meta_mlp/2" in said
+    said = run(restored, *neurop, "status")
+    assert "train@sumfirst-meta_mlp-1-2" in said
+    assert "train@addmod-meta_mlp-1-2" not in said
+    write(restored, {**settings, "grid": {**settings["grid"], "seeds": [0, "1-3"]}})
+    assert stale(restored, "train@addmod-meta_mlp") == {"train@addmod-meta_mlp-1-3"}
+
+
 def test_changing_a_learner_reruns_that_learner_alone(restored: Path) -> None:
     settings = tiny_settings()
     settings["learners"]["addmod"]["meta_mlp"]["learning_rate"] = 1e-4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.learners import base
@@ -11,6 +10,7 @@ from pipeline.learners.layers import mlp
 from pipeline.params import DirectMlp as Settings
 from pipeline.programs import Family
 from pipeline.templates import Template
+from pipeline.templates.base import one_hot
 
 
 class DirectMlp(base.Learner):
@@ -28,7 +28,7 @@ class DirectMlp(base.Learner):
     def _answer(self, u: Tensor, x: Tensor) -> Tensor:
         k, n, _ = x.shape
         v = self.family.vocabulary
-        inputs = x.float() if v is None else F.one_hot(x, v).flatten(2).float()
+        inputs = x.float() if v is None else one_hot(x, v).flatten(2)
         out: Tensor = self.network(torch.cat([u[:, None].expand(k, n, -1), inputs], -1))
         return out if v is None else out.view(k, n, self.family.output_length, v)
 

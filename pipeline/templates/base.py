@@ -107,3 +107,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None:
         return torch.bmm(x, weight)
     return torch.baddbmm(bias[:, None], x, weight)
+
+
+def one_hot(tokens: Tensor, size: int) -> Tensor:
+    """Rows […, size] (float32) with a one at each token […].
+
+    Not torch's function of this name, which on a CPU reads the tokens first, and writes integers.
+    """
+    zeros = torch.zeros((), device=tokens.device).expand(*tokens.shape, size)
+    return zeros.scatter(-1, tokens[..., None], 1.0)

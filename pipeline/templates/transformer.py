@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.templates.base import Axis, Template, TensorSpec, Theta, linear
+from pipeline.templates.base import Axis, Template, TensorSpec, Theta, linear, one_hot
 
 # W_E has one active input per token, so 1 / √fan-in would be 1; half of that keeps a token's row, of
 # 16 to 32 dimensions, near the size of what the layer adds to it.
@@ -87,8 +86,8 @@ class Transformer(Template):
         """Tokens [K, n, s] at positions first, first + 1, … give the residual stream [K, n, s, d]."""
         k, n, s = x.shape
         # A product with one-hot rows: on a GPU its gradient needs no atomics, so it is deterministic.
-        one_hot = F.one_hot(x.flatten(1), self.config.d_vocab).to(theta["W_E"].dtype)
-        stream = torch.bmm(one_hot, theta["W_E"]).view(k, n, s, -1)  # [K, n, s, d]
+        rows = one_hot(x.flatten(1), self.config.d_vocab).to(theta["W_E"].dtype)
+        stream = torch.bmm(rows, theta["W_E"]).view(k, n, s, -1)  # [K, n, s, d]
         if self.config.positional:
             stream = stream + theta["W_pos"][:, None, first : first + s]
         return stream

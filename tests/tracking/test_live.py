@@ -10,7 +10,9 @@ from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.tracking import Follower, publish
 from pipeline.tracking.store import OUTPUTS
+from pipeline.training.recipe import recipes
 from pipeline.training.run import Places, RunId
+from tests.helpers import tiny
 from tests.tracking.made_up import (
     FAMILY,
     FIRST,
@@ -61,6 +63,33 @@ def test_a_resumed_training_continues_its_run_and_repeats_no_point(root: Path, g
     (run,) = named(dump(), str(FIRST))
     assert run["info"]["status"] == "RUNNING"
     assert curve(run, "curve/val_loss") == [(step, 2.5) for step in STEPS]
+
+
+def test_the_curves_of_a_pack_go_to_the_runs_of_its_seeds(root: Path, grid: Params) -> None:
+    packed = tiny({"grid.families": [FAMILY], "grid.learners": [LEARNER], "grid.seeds": ["0-1"]})
+    (of,) = recipes(packed)
+    with Follower(of.run(1), packed) as following:
+        for step in STEPS[:3]:
+            for seed in of.seeds:
+                following.send(seed, row(seed, step))
+        process = following.process
+        assert process is not None
+    assert process.wait(300) == 0
+    found = dump()
+    for run in of.runs:
+        (live_run,) = named(found, str(run))
+        assert live_run["info"]["status"] == "KILLED"
+        assert curve(live_run, "curve/val_accuracy") == [(s, s / 100 + run.seed / 1000) for s in STEPS[:3]]
+        assert live_run["params"]["seed"] == str(run.seed)
+        assert live_run["tags"]["mlflow.source.name"] == f"train@{FAMILY}-{LEARNER}-0-1"
+
+    write_outputs(packed)
+    publish(packed)
+    for run in of.runs:
+        (published,) = named(dump(), str(run))
+        assert published["info"]["status"] == "FINISHED"
+        assert curve(published, "curve/val_accuracy")[-1] == (12, 0.12 + run.seed / 1000)
+    assert len(named(dump(), f"{FAMILY}/{LEARNER}")) == 1
 
 
 def test_a_training_that_starts_afresh_leaves_the_points_of_another_alone(root: Path, grid: Params) -> None:
