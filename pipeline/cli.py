@@ -157,6 +157,29 @@ def train(args: argparse.Namespace) -> int:
     return stop.exit_code if stop.received else EXIT_TIME_IS_UP if left else 0
 
 
+def bundle(args: argparse.Namespace) -> None:
+    """Write what was trained here into files for another machine."""
+    from pipeline.offsite.bundle import bundle as write
+
+    with _writing(args.output):
+        for path in write(params.load(), args.output, args.only, args.max_mib):
+            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def bring(args: argparse.Namespace) -> None:
+    """Take over what bundles hold, and tell DVC."""
+    from pipeline.offsite.bring import bring as take
+    from pipeline.offsite.register import register
+
+    brought = take(params.load(), args.files, args.replace)
+    for item in brought.kept:
+        print(f"{item.run.title} is here already with other bytes; kept as it is (--replace takes the bundle's)")
+    counts = {"imported": brought.placed, "here already": brought.same, "kept": brought.kept}
+    said = ", ".join(f"{len(items)} {name}" for name, items in counts.items())
+    print(f"{said}; {brought.checkpoints} checkpoints imported")
+    register([*brought.placed, *brought.same])
+
+
 def report(args: argparse.Namespace) -> int:
     """Make a report, or compare it with what its evaluations give."""
     from pipeline.report import REPORTS, build, check
@@ -231,6 +254,15 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="RECIPE", help="such as addmod-meta_mlp; repeatable"
     )
     made.add_argument("--dry-run", action="store_true", help="list them in their order and train nothing")
+
+    made = command("bundle", bundle, "write finished runs and checkpoints into a file for another machine")
+    made.add_argument("output", type=Path, help="such as out.zip")
+    made.add_argument("--only", action="append", default=[], metavar="NAME", help="a recipe such as addmod-meta_mlp")
+    made.add_argument("--max-mib", type=duration, help="write out-1.zip, out-2.zip, … no larger than this")
+
+    made = command("import", bring, "take over the runs of bundles, checked, so that dvc repro does not train them")
+    made.add_argument("files", type=Path, nargs="+", help="bundles; all parts of a pack at once")
+    made.add_argument("--replace", action="store_true", help="runs that are here with other bytes, too")
 
     made = command("report", report, "make the report from the evaluations")
     made.add_argument("source", nargs="?", default="current", choices=("current", "paper"))

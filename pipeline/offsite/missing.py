@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,20 +14,22 @@ from pipeline.files import read_json
 from pipeline.offsite.inputs import prepare
 from pipeline.paper import kept
 from pipeline.params import Params
+from pipeline.training import machine
+from pipeline.training.checkpoint import FILE as CHECKPOINT
 from pipeline.training.recipe import Recipe, RunId, pack_runs, recipes
-from pipeline.training.run import FILES, Places, asked, configuration, scratch_key, shared
+from pipeline.training.run import FILES, Places, asked, configuration, key, shared
 
 
 @dataclass(frozen=True)
 class Item:
     """What one process trains and one DVC stage keeps: a seed, or a pack of seeds.
 
-    `run`: the run, or the first of the pack. `config`: its configuration. `scratch`: where its checkpoint is.
+    `run`: the run, or the first of the pack. `config`: its configuration. `bits`: of the machine that trains it.
     """
 
     run: RunId
     config: dict[str, Any]
-    scratch: str
+    bits: list[str | int]
 
     def finished(self, places: Places) -> bool:
         """Whether its output is there, complete, and made with the present configuration."""
@@ -36,9 +39,13 @@ class Item:
             for run in self.run.together
         )
 
+    def scratch(self, places: Places) -> Path:
+        """Where its checkpoint is."""
+        return places.scratch(key(shared(self.config, self.run), self.bits))
+
     def half_way(self, places: Places) -> bool:
-        """Whether it has a checkpoint from which this machine goes on."""
-        return (places.scratch(self.scratch) / "checkpoint.safetensors").is_file()
+        """Whether it has a checkpoint from which such a machine goes on."""
+        return (self.scratch(places) / CHECKPOINT).is_file()
 
 
 def _wrote(places: Places, run: RunId) -> dict[str, Any] | None:
@@ -67,8 +74,7 @@ def items(params: Params, of: Recipe, places: Places, device: torch.device) -> I
     config = configuration(params, of.runs[0], places)
     for pack in of.packs:
         run = pack_runs(of.study, of.name, pack)[0]
-        mine = {**config, "seed": run.seed}
-        yield Item(run, mine, scratch_key(shared(mine, run), device))
+        yield Item(run, {**config, "seed": run.seed}, machine.bits(device))
 
 
 def missing(params: Params, places: Places, device: torch.device, only: Sequence[str] = ()) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ __all__ = [
     "code_digest",
     "configuration",
     "history_table",
+    "key",
     "load_run",
     "scratch_key",
     "seeded_learner",
@@ -125,7 +127,12 @@ def shared(config: dict[str, Any], run: RunId) -> dict[str, Any]:
 
 def scratch_key(config: dict[str, Any], device: torch.device) -> str:
     """Digest of all that determines the bits of a run: settings, data, code, library, device, threads."""
-    return digest([config, code_digest(), *machine.bits(device)])
+    return key(config, machine.bits(device))
+
+
+def key(config: dict[str, Any], bits: Sequence[str | int]) -> str:
+    """The same for the `bits` of any machine (`machine.bits`)."""
+    return digest([config, code_digest(), *bits])
 
 
 def code_digest() -> str:

@@ -12,6 +12,7 @@ import torch
 from pipeline.offsite.missing import missing
 from pipeline.offsite.session import train_all
 from pipeline.params import Params
+from pipeline.training.checkpoint import FILE as CHECKPOINT
 from pipeline.training.recipe import RunId
 from pipeline.training.run import Places, train
 from pipeline.training.stop import Stop
@@ -90,7 +91,7 @@ def test_wrong_options_are_refused_in_one_line(here: Path, neurop: Neurop, optio
 def test_what_fails_is_left_out_and_said(here: Path, neurop: Neurop) -> None:
     places = Places(here)
     item, _ = missing(tiny(SMALL), places, CPU)
-    path = places.scratch(item.scratch) / "checkpoint.safetensors"
+    path = item.scratch(places) / CHECKPOINT
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damaged")
     done = neurop(here, "train", "--missing")
