@@ -162,7 +162,7 @@ def bundle(args: argparse.Namespace) -> None:
     from pipeline.offsite.bundle import bundle as write
 
     with _writing(args.output):
-        for path in write(params.load(), args.output, args.only, args.max_mib):
+        for path in write(params.load(), args.output, args.only, args.max_mib, args.new):
             print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -259,6 +259,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("output", type=Path, help="such as out.zip")
     made.add_argument("--only", action="append", default=[], metavar="NAME", help="a recipe such as addmod-meta_mlp")
     made.add_argument("--max-mib", type=duration, help="write out-1.zip, out-2.zip, … no larger than this")
+    made.add_argument("--new", action="store_true", help="only what no earlier bundle of this directory holds")
 
     made = command("import", bring, "take over the runs of bundles, checked, so that dvc repro does not train them")
     made.add_argument("files", type=Path, nargs="+", help="bundles; all parts of a pack at once")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, replacing
+from pipeline.files import digest, read_json, replacing, write_json
 from pipeline.offsite.inputs import prepare
 from pipeline.offsite.manifest import FORMAT, NAME, File, Finished, HalfWay, Log, Manifest
 from pipeline.offsite.missing import Item, chosen, items
@@ -20,6 +21,8 @@ from pipeline.training.checkpoint import FILE as CHECKPOINT
 from pipeline.training.run import FILES, Places, code_digest
 
 MIB = 2**20
+# What bundles of this working directory hold.
+BUNDLED = Path(".scratch") / "bundled.json"
 # What a file takes in an archive besides its bytes, and in the manifest.
 OVERHEAD = 8192
 
@@ -36,11 +39,23 @@ class Piece:
         """Bytes that it takes in a bundle, at most."""
         return sum(file.size + OVERHEAD for file in self.entry.files.values())
 
+    @property
+    def digest(self) -> str:
+        """Of all its files' contents, and of its name."""
+        return digest([self.entry.place, *(file.sha256 for file in self.entry.files.values())])
+
 
 def bundle(
-    params: Params, output: Path, only: Sequence[str] = (), limit: float | None = None, places: Places | None = None
+    params: Params,
+    output: Path,
+    only: Sequence[str] = (),
+    limit: float | None = None,
+    new: bool = False,
+    places: Places | None = None,
 ) -> list[Path]:
     """Write all finished runs and all checkpoints of the present settings to `output`; returns the files.
+
+    With `new`, only what no earlier bundle of this working directory holds, which may be nothing.
 
     With a `limit` in MiB there are several, `<output>-1.zip` …, none of them larger: each is a bundle by itself. A
     run or a checkpoint that is larger alone is not cut, and a line says so.
@@ -51,17 +66,18 @@ def bundle(
     recipes = chosen(params, only)
     prepare(params, dict.fromkeys(of.family for of in recipes), places)
     found = [piece for of in recipes for item in items(params, of, places, device) for piece in _of(item, places)]
-    if not found:
+    earlier = set(read_json(places.root / BUNDLED)) if new and (places.root / BUNDLED).exists() else set()
+    found = [piece for piece in found if piece.digest not in earlier]
+    if not found and not new:
         raise UserError("nothing that params.yaml names is finished or half-way here; run `neurop train --missing`")
-    if limit is None:
-        _write(output, found, places.root)
-        return [output]
     written = []
-    for number, part in enumerate(_parts(found, limit), 1):
-        written.append(output.with_name(f"{output.stem}-{number}{output.suffix}"))
-        _write(written[-1], part, places.root)
-        if written[-1].stat().st_size > limit * MIB:
-            print(f"{written[-1]} is larger than {limit:g} MiB: {part[0].entry.place} is not cut", file=sys.stderr)
+    for number, part in enumerate(_parts(found, limit or math.inf), 1):
+        path = output if limit is None else output.with_name(f"{output.stem}-{number}{output.suffix}")
+        _write(path, part, places.root)
+        if limit is not None and path.stat().st_size > limit * MIB:
+            print(f"{path} is larger than {limit:g} MiB: {part[0].entry.place} is not cut", file=sys.stderr)
+        written.append(path)
+    write_json(places.root / BUNDLED, sorted(earlier | {piece.digest for piece in found}))
     return written
 
 
@@ -93,7 +109,8 @@ def _parts(pieces: Sequence[Piece], limit: float) -> Iterator[list[Piece]]:
             yield part
             part = []
         part.append(piece)
-    yield part
+    if part:
+        yield part
 
 
 def _write(output: Path, pieces: Sequence[Piece], root: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.offsite import bring as bringing
 from pipeline.offsite.bring import Brought, bring
-from pipeline.offsite.bundle import MIB, bundle
+from pipeline.offsite.bundle import BUNDLED, MIB, bundle
 from pipeline.offsite.inputs import prepare
 from pipeline.offsite.manifest import File
 from pipeline.offsite.missing import items, missing
@@ -165,6 +165,19 @@ def test_parts_are_no_larger_than_asked_and_come_home_together(
     assert len(parts) > 1
     assert all(path.stat().st_size <= limit * MIB for path in parts)
     assert len(titles(bring(packed, parts, places=home))[0]) == 2
+
+
+def test_a_new_bundle_holds_what_no_earlier_one_does(
+    away: Places, packed: Params, home: Places, tmp_path: Path
+) -> None:
+    places = Places(Path(shutil.copytree(away.root, tmp_path / "copy", ignore=shutil.ignore_patterns(BUNDLED.name))))
+    (path,) = bundle(packed, tmp_path / "one.zip", new=True, places=places)
+    assert len(titles(bring(packed, [path], places=home))[0]) == 2
+    assert bundle(packed, tmp_path / "two.zip", new=True, places=places) == []
+    run = recipe(packed, "sumfirst", "meta_mlp").run(3)
+    train(packed, run, places=places)
+    (path,) = bundle(packed, tmp_path / "three.zip", limit=1, new=True, places=places)
+    assert titles(bring(packed, [path], places=home)) == (["sumfirst/meta_mlp/3"], [], [])
 
 
 def test_a_run_is_never_cut(away: Places, packed: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
