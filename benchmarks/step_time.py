@@ -1,13 +1,16 @@
 """Time of a training step of every learner, and of meta_gnn against torch-geometric, as ratios in one run.
 
-    python -m benchmarks.step_time [--settings params.yaml] [--seconds 2]
+    python -m benchmarks.step_time [--settings params.yaml] [--seconds 2] [--seeds 1]
 
-A step is forward, backward and Adam on one batch, with all the family's train intents, on one CPU thread.
+A step is the one that training takes: a batch of all the family's train intents, forward, backward and AdamW, on
+NEUROP_DEVICE (one CPU thread; on CUDA as one graph), of one seed or of a pack of several. The comparison with
+torch-geometric is made on a CPU, where torch-geometric is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import platform
 import statistics
 import time
@@ -16,61 +19,77 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.peers.sparse_meta_gnn import SparseMetaGnn
 from pipeline import params
 from pipeline.errors import run_main
 from pipeline.learners import count
 from pipeline.learners.meta_gnn import MetaGnn
 from pipeline.params import Params
 from pipeline.programs import make_family
+from pipeline.programs.tables import Split, as_split
 from pipeline.templates import make_template
+from pipeline.training import machine
+from pipeline.training.batches import Batches
 from pipeline.training.run import seeded_learner
+from pipeline.training.stack import Stack
+from pipeline.training.step import Step
+
+# On CUDA one step takes less time than it takes to wait for it.
+STEPS_AT_ONCE = {"cpu": 1, "cuda": 20}
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", default="params.yaml")
     parser.add_argument("--seconds", type=float, default=2.0, help="of measurement for each row")
+    parser.add_argument("--seeds", type=int, default=1, help="that train as one pack")
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    settings = params.load(args.settings)
-    print(f"torch {torch.__version__}, {platform.machine()}, one thread, {args.settings}\n")
+    device, settings = machine.prepare(), params.load(args.settings)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()}, one thread"
+    print(f"torch {torch.__version__}, {where}, {args.settings}, seeds at once: {args.seeds}\n")
     print("| family | learner | parameters | ms a step (median) | ratio to meta_mlp |\n|---|---|---|---|---|")
     for family in settings.grid.families:
-        rows = {name: _row(settings, family, name, args.seconds) for name in settings.grid.learners}
+        split = as_split(make_family(settings, family).generate()["train"]).to(device)
+        rows = {name: _row(settings, family, name, split, args) for name in settings.grid.learners}
         reference = rows["meta_mlp"][1] if "meta_mlp" in rows else float("nan")
         for name, (parameters, milliseconds) in rows.items():
-            print(f"| {family} | {name} | {parameters:,} | {milliseconds:.2f} | {milliseconds / reference:.1f} |")
+            ratio = milliseconds / reference
+            print(f"| {family} | {name} | {parameters:,} | {milliseconds:.2f} | {ratio:.1f} |", flush=True)
+    if device.type == "cpu" and importlib.util.find_spec("torch_geometric") is not None:
+        _table_of_mixing(settings, args.seconds)
+
+
+def _table_of_mixing(settings: Params, seconds: float) -> None:
     print("\n| family | mixing | blocks, ms | torch-geometric, ms | ratio |\n|---|---|---|---|---|")
     for family in settings.grid.families:
         for rank in (0, 8):
-            ours, theirs = _against_sparse(settings, family, rank, args.seconds)
+            ours, theirs = _against_sparse(settings, family, rank, seconds)
             mixing = f"factored({rank})" if rank else "message"
             print(f"| {family} | {mixing} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.1f} |", flush=True)
 
 
-def _row(settings: Params, family: str, name: str, seconds: float) -> tuple[int, float]:
-    """Trainable parameters, and milliseconds of a whole training step."""
+def _row(settings: Params, family: str, name: str, split: Split, args: argparse.Namespace) -> tuple[int, float]:
+    """Trainable parameters of a seed, and milliseconds of a whole training step."""
     programs, section = make_family(settings, family), settings.learner(family, name)
-    learner = seeded_learner(name, programs, make_template(settings, family), section, 0)
-    intents = programs.intents("train")
-    u = torch.from_numpy(programs.codes(intents))
-    shape = len(intents), max(1, getattr(settings.training, family).batch // len(intents))
-    high = programs.vocabulary or 3
-    x = torch.randint(0, high, (*shape, programs.input_length))
-    y = torch.randint(0, high, (*shape, programs.output_length))
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-4, fused=True)
+    template, training = make_template(settings, family), getattr(settings.training, family)
+    device, seeds = split.x.device, range(args.seeds)
+    learners = [seeded_learner(name, programs, template, section, seed).to(device) for seed in seeds]
+    streams = [Batches(seed, split.counts.cpu().numpy(), training.batch, training.meta_batch) for seed in seeds]
+    u = torch.from_numpy(programs.codes(split.intents)).to(device)
+    step, number = Step(Stack(learners), section, training, streams, u, split), -1
 
-    def step() -> None:
-        optimizer.zero_grad()
-        programs.loss(learner(u, x, y), y).mean().backward()
-        optimizer.step()
+    def steps() -> None:
+        nonlocal number
+        for _ in range(STEPS_AT_ONCE[device.type]):
+            number += 1
+            step(number)
 
-    return count(learner)["trainable"], median(step, seconds)
+    return count(learners[0])["trainable"], median(steps, args.seconds, device) / STEPS_AT_ONCE[device.type]
 
 
 def _against_sparse(settings: Params, family: str, rank: int, seconds: float) -> tuple[float, float]:
     """Milliseconds of generating θ and its gradient, in blocks and edge by edge, from the same parameters."""
+    from benchmarks.peers.sparse_meta_gnn import SparseMetaGnn
+
     programs, section = make_family(settings, family), settings.learner(family, "meta_gnn")
     section = section.model_copy(update={"intent_rank": rank})
     learner = seeded_learner("meta_gnn", programs, make_template(settings, family), section, 0)
@@ -82,17 +101,24 @@ def _against_sparse(settings: Params, family: str, rank: int, seconds: float) ->
         slots(u).square().sum().backward()
 
     sparse = SparseMetaGnn(learner)
-    return median(lambda: step(learner.slots), seconds), median(lambda: step(sparse.slots), seconds)
+    blocks = median(lambda: step(learner.slots), seconds, u.device)
+    return blocks, median(lambda: step(sparse.slots), seconds, u.device)
 
 
-def median(step: Callable[[], None], seconds: float) -> float:
-    """Median milliseconds of a call, after one call to warm up, over at least three."""
-    step()
+def median(call: Callable[[], None], seconds: float, device: torch.device) -> float:
+    """Median milliseconds of a call and of all that it starts on the device, over at least three, after a warm-up."""
+
+    def finished() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    call()
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
+        start = finished()
+        call()
+        times.append(finished() - start)
     return statistics.median(times) * 1e3
 
 

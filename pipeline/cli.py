@@ -8,27 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline import params
-from pipeline.errors import EXIT_USER_ERROR, UserError, run_main
+from pipeline.command_line import Parser, duration, seed
+from pipeline.errors import UserError, run_main
 
-NOT_ALL_RIGHT = 1
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors in one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; see `{self.prog} --help`", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-
-
-def seed(text: str) -> int:
-    """A seed from the command line."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
-    return int(text)
+NOT_ALL_RIGHT = FAILED = 1
 
 
 @contextmanager
@@ -152,6 +137,54 @@ def status(args: argparse.Namespace) -> None:
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
+def train(args: argparse.Namespace) -> int:
+    """Train what is missing; exit code 75 if some of it still is when the time is up."""
+    from pipeline.offsite import tables
+    from pipeline.offsite.missing import missing
+    from pipeline.offsite.register import register
+    from pipeline.offsite.session import train_all
+    from pipeline.training import machine
+    from pipeline.training.run import Places
+    from pipeline.training.stop import EXIT_TIME_IS_UP, Stop
+
+    stop = Stop(None if args.minutes is None else 60 * args.minutes)
+    settings, places, device = params.load(), Places(), machine.prepare()
+    items = missing(settings, places, device, args.only)
+    if args.dry_run:
+        tables.listing(items, places)
+        return 0
+    outcome = train_all(items, stop, places)
+    register(outcome.trained)
+    left = [item for item in items if not item.finished(places)]
+    tables.summary(outcome, left, places)
+    if outcome.failed:
+        return FAILED
+    return stop.exit_code if stop.received else EXIT_TIME_IS_UP if left else 0
+
+
+def bundle(args: argparse.Namespace) -> None:
+    """Write what was trained here into files for another machine."""
+    from pipeline.offsite.bundle import bundle as write
+
+    with _writing(args.output):
+        for path in write(params.load(), args.output, args.only, args.max_mib, args.new):
+            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def bring(args: argparse.Namespace) -> None:
+    """Take over what bundles hold, and tell DVC."""
+    from pipeline.offsite.bring import bring as take
+    from pipeline.offsite.register import register
+
+    brought = take(params.load(), args.files, args.replace)
+    for item in brought.kept:
+        print(f"{item.run.title} is here already with other bytes; kept as it is (--replace takes the bundle's)")
+    counts = {"imported": brought.placed, "here already": brought.same, "kept": brought.kept}
+    said = ", ".join(f"{len(items)} {name}" for name, items in counts.items())
+    print(f"{said}; {brought.checkpoints} checkpoints imported")
+    register([*brought.placed, *brought.same])
+
+
 def report(args: argparse.Namespace) -> int:
     """Make a report, or compare it with what its evaluations give."""
     from pipeline.report import REPORTS, build, check
@@ -177,7 +210,7 @@ def publish(args: argparse.Namespace) -> None:
 
 def record(args: argparse.Namespace) -> None:
     """Keep evaluations of the full protocol in Git."""
-    from pipeline.record import RESULTS
+    from pipeline.paper import RESULTS
     from pipeline.record import record as keep
 
     added = keep(params.load())
@@ -222,6 +255,24 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("status", status, "which runs exist, which are stale, and why")
     made.add_argument("--all", action="store_true", help="list fresh stages too")
+
+    made = command("train", train, "train the runs of params.yaml that are missing, most wanted first, without DVC")
+    made.add_argument("--missing", action="store_true", required=True, help="what to train; there is no other choice")
+    made.add_argument("--minutes", type=duration, help="stop then, with a checkpoint (default: when all is trained)")
+    made.add_argument(
+        "--only", action="append", default=[], metavar="RECIPE", help="such as addmod-meta_mlp; repeatable"
+    )
+    made.add_argument("--dry-run", action="store_true", help="list them in their order and train nothing")
+
+    made = command("bundle", bundle, "write finished runs and checkpoints into a file for another machine")
+    made.add_argument("output", type=Path, help="such as out.zip")
+    made.add_argument("--only", action="append", default=[], metavar="NAME", help="a recipe such as addmod-meta_mlp")
+    made.add_argument("--max-mib", type=duration, help="write out-1.zip, out-2.zip, … no larger than this")
+    made.add_argument("--new", action="store_true", help="only what no earlier bundle of this directory holds")
+
+    made = command("import", bring, "take over the runs of bundles, checked, so that dvc repro does not train them")
+    made.add_argument("files", type=Path, nargs="+", help="bundles; all parts of a pack at once")
+    made.add_argument("--replace", action="store_true", help="runs that are here with other bytes, too")
 
     made = command("report", report, "make the report from the evaluations")
     made.add_argument("source", nargs="?", default="current", choices=("current", "paper"))

@@ -14,7 +14,7 @@ from pipeline.params import Params, Section, read_yaml
 
 
 @contextmanager
-def _repository() -> Iterator[Any]:
+def repository() -> Iterator[Any]:
     """The DVC repository here. Raises `UserError` if there is none or its files do not parse."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -106,9 +106,9 @@ def affected(name: str) -> tuple[list[str], list[str]]:
     """Stages that depend on a setting by value, and the stages behind them, from DVC's own graph."""
     import networkx as nx
 
-    with _repository() as repository:
-        own, graph = [], repository.index.graph
-        for stage in repository.index.stages:
+    with repository() as found:
+        own, graph = [], found.index.graph
+        for stage in found.index.stages:
             keys = [key for dep in stage.deps for key in getattr(dep, "params", None) or ()]
             if any(_overlap(name, key) for key in keys):
                 own.append(stage)
@@ -123,10 +123,10 @@ def _overlap(a: str, b: str) -> bool:
 
 def stages() -> list[tuple[str, str, str]]:
     """Every stage as (name, state, why); state is fresh, stale or missing."""
-    with _repository() as repository:
-        changed = repository.status()
+    with repository() as found:
+        changed = found.status()
         rows = []
-        for stage in repository.index.stages:
+        for stage in found.index.stages:
             changes = changed.get(stage.addressing, [])
             missing = all(not Path(out.fs_path).exists() for out in stage.outs)
             state = "missing" if missing else "stale" if changes else "fresh"

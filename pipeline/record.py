@@ -14,12 +14,10 @@ from pipeline import params as settings
 from pipeline.errors import UserError
 from pipeline.evaluation import tables
 from pipeline.files import read_json
+from pipeline.paper import PROFILE, RESULTS
 from pipeline.params import Params
 from pipeline.training.recipe import Recipe, recipe, recipes
 from pipeline.training.run import Places
-
-RESULTS = Path("results/paper")
-PROFILE = Path("profiles/paper.yaml")
 
 
 def record(params: Params, root: Path = Path()) -> list[str]:

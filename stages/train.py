@@ -1,43 +1,34 @@
 """DVC stages train@family-learner-seed and ablate@family-variant-seed: one run, or those of a pack of seeds.
 
-SIGTERM and SIGINT leave a checkpoint, from which it resumes.
+SIGTERM, SIGINT and the end of `--max-seconds` leave a checkpoint, from which it resumes.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 
 from pipeline import params
+from pipeline.command_line import Parser, duration
 from pipeline.errors import UserError, run_main
 from pipeline.tracking import Follower
 from pipeline.training.loop import Hooks, Interrupted
 from pipeline.training.recipe import Pack, pack_runs, recipe
 from pipeline.training.run import train
+from pipeline.training.stop import Stop
 from stages import arguments
 
 
-class StopSignal:
-    """Remembers the first SIGTERM or SIGINT; a second SIGINT ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __call__(self) -> bool:
-        return self.received != 0
-
-
 def main(argv: list[str]) -> int:
-    study, name, seeds = arguments(argv, "train", "STUDY", "NAME", "SEEDS")
+    parser = Parser(prog="python -m stages.train", usage="%(prog)s STUDY NAME SEEDS [--max-seconds N]")
+    parser.add_argument(
+        "--max-seconds",
+        type=duration,
+        help="stop after so long, at least one step, with a checkpoint and exit code 75: run it again to go on",
+    )
+    options, names = parser.parse_known_args(argv)
+    study, name, seeds = arguments(names, "train", "STUDY", "NAME", "SEEDS")
     try:
-        run, stop = pack_runs(study, name, Pack.parse(seeds))[0], StopSignal()
+        run, stop = pack_runs(study, name, Pack.parse(seeds))[0], Stop(options.max_seconds)
     except ValueError as error:
         raise UserError(f"'{seeds}' {error}") from None
     settings = params.load()
@@ -47,7 +38,7 @@ def main(argv: list[str]) -> int:
             train(settings, run, Hooks(on_row=follower.send, stop=stop))
         except Interrupted as interruption:
             print(f"{run.title}: {interruption}", file=sys.stderr)
-            return 128 + stop.received
+            return stop.exit_code
     return 0
 
 

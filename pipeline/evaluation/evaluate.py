@@ -13,14 +13,14 @@ from pipeline.programs import SPLITS
 from pipeline.programs.tables import read_split
 from pipeline.training.measure import measure
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import Places, load_run
+from pipeline.training.run import Places, asked, load_run
 
 COLUMNS = ["seed", "split", "intent", "kind", "examples", "solved", "loss"]
 
 
 def configuration_digest(config: dict[str, Any]) -> str:
     """Digest of what determines a run's outputs: its configuration without what training found."""
-    return digest({key: value for key, value in config.items() if key not in ("selected", "parameters", "diverged")})
+    return digest(asked(config))
 
 
 def evaluate(of: Recipe, places: Places, device: torch.device) -> tuple[pd.DataFrame, list[dict[str, Any]]]:

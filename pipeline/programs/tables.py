@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,16 +63,28 @@ def read_split(directory: Path, family: Family, split: str) -> Split:
     if None in known or x is None or y is None:
         raise UserError(f"{path} was made with other settings; run `dvc repro generate@{family.name}`")
     intent = np.array(known)[column.indices.to_numpy()]
-    return _padded(intents, intent, x, y)
+    return as_split(Examples(intents, intent, x, y))
 
 
-def _padded(intents: tuple[Intent, ...], intent: np.ndarray, x: np.ndarray, y: np.ndarray) -> Split:
-    """Rows of N examples laid out per intent, padded with zeros to the longest intent."""
+def digest_splits(splits: Iterable[Split]) -> str:
+    """SHA-256 (hex, 16 characters) of the examples of splits, whatever version of Parquet keeps them."""
+    total = hashlib.sha256()
+    for split in splits:
+        names = "\0".join(map(str, split.intents))
+        total.update(f"{names} {tuple(split.x.shape)} {tuple(split.y.shape)}".encode())
+        for tensor in (split.counts, split.x, split.y):
+            total.update(tensor.cpu().numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def as_split(examples: Examples) -> Split:
+    """Examples laid out per intent, padded with zeros to the longest intent."""
+    intents, intent = examples.intents, examples.intent
     counts = np.bincount(intent, minlength=len(intents))
     order = np.argsort(intent, kind="stable")
     place = np.arange(len(intent)) - np.repeat(np.cumsum(counts) - counts, counts)
     tensors = []
-    for values in (x, y):
+    for values in (examples.x, examples.y):
         padded = np.zeros((len(intents), counts.max(), values.shape[1]), np.int16)
         padded[intent[order], place] = values[order]
         tensors.append(torch.from_numpy(padded))

@@ -16,6 +16,9 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.files import replacing
 
+# The file's name in the scratch directory of what trains together.
+FILE = "checkpoint.safetensors"
+
 
 def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write tensors and a JSON-able state to one file, whole or not at all."""

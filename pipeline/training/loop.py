@@ -79,7 +79,7 @@ class Trainer:
         first = self.training.select_from * self.training.steps
         self.selections = {seed: Selection(learner, first) for seed, learner in learners.items()}
         self.number = 0
-        self.path = scratch / "checkpoint.safetensors"
+        self.path = scratch / checkpoint.FILE
         if self.path.exists():
             self._restore()
 

@@ -53,6 +53,11 @@ def captures(device: torch.device) -> bool:
     return device.type == "cuda" and value == "on"
 
 
+def bits(device: torch.device) -> list[str | int]:
+    """What of the machine can change a run's bits: library, kind of device, threads."""
+    return [torch.__version__, device.type, torch.get_num_threads()]
+
+
 def facts(device: torch.device) -> dict[str, Any]:
     """What the run ran on, for logs and MLflow: device, versions, threads, peak memory in MiB."""
     cuda = device.type == "cuda"

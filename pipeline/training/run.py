@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,31 @@ from pipeline.files import digest, digest_files, read_json, replacing_directory,
 from pipeline.learners import Learner, count, make_learner
 from pipeline.params import Params, learner_section
 from pipeline.programs import family_from, make_family
-from pipeline.programs.tables import read_split
+from pipeline.programs.tables import digest_splits, read_split
 from pipeline.training import batches, checkpoint, machine
 from pipeline.training.loop import Hooks, Trainer
 from pipeline.training.recipe import Recipe, RunId, recipe
 from pipeline.training.selection import Row, Selection
 
-__all__ = ["Places", "RunId", "configuration", "history_table", "load_run", "scratch_key", "seeded_learner", "train"]
+__all__ = [
+    "FILES",
+    "Places",
+    "RunId",
+    "asked",
+    "code_digest",
+    "configuration",
+    "history_table",
+    "key",
+    "load_run",
+    "scratch_key",
+    "seeded_learner",
+    "shared",
+    "train",
+]
+
+FILES = ("weights.safetensors", "last.safetensors", "history.parquet", "config.json")
+# What training adds to a run's configuration when it writes it.
+FOUND = ("parameters", "selected", "diverged")
 
 CODE = ("files.py", "programs", "templates", "graph", "learners", "training")
 
@@ -59,14 +78,20 @@ class Places:
 def configuration(params: Params, run: RunId, places: Places) -> dict[str, Any]:
     """Everything that determines a run's outputs but for code and machine."""
     of = recipe(params, run.study, run.name)
+    family, splits = make_family(params, of.family), places.splits(of.family)
     return {
         "family": of.family,
         "learner": of.learner,
         "seed": run.seed,
         **of.values(),
         "template": read_json(places.template(of.family)),
-        "data": digest_files([places.splits(of.family) / f"{split}.parquet" for split in ("train", "val")]),
+        "data": digest_splits(read_split(splits, family, split) for split in ("train", "val")),
     }
+
+
+def asked(config: dict[str, Any]) -> dict[str, Any]:
+    """What determined a run, of the configuration that it wrote."""
+    return {key: value for key, value in config.items() if key not in FOUND}
 
 
 def train(
@@ -82,8 +107,7 @@ def train(
     places, started = places or Places(), time.monotonic()
     device = machine.prepare()
     config = configuration(params, run, places)
-    together = config if len(run.together) == 1 else {**config, "seed": run.item}
-    scratch = places.scratch(scratch_key(together, device))
+    scratch = places.scratch(scratch_key(shared(config, run), device))
     with checkpoint.locked(scratch):
         trainer = _trainer(params, run, places, scratch, device)
         resumed = trainer.number
@@ -96,12 +120,27 @@ def train(
         trainer.finish()
 
 
+def shared(config: dict[str, Any], run: RunId) -> dict[str, Any]:
+    """The configuration of a run as that of all its pack: they have one checkpoint."""
+    return config if len(run.together) == 1 else {**config, "seed": run.item}
+
+
 def scratch_key(config: dict[str, Any], device: torch.device) -> str:
     """Digest of all that determines the bits of a run: settings, data, code, library, device, threads."""
+    return key(config, machine.bits(device))
+
+
+def key(config: dict[str, Any], bits: Sequence[str | int]) -> str:
+    """The same for the `bits` of any machine (`machine.bits`)."""
+    return digest([config, code_digest(), *bits])
+
+
+def code_digest() -> str:
+    """SHA-256 (hex, 16 characters) of all code that can change what training writes."""
     package = Path(__file__).parents[1]
     sources = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
     sources += [package / name for name in CODE if name.endswith(".py")]
-    return digest([config, digest_files(sources), torch.__version__, device.type, torch.get_num_threads()])
+    return digest_files(sources)
 
 
 def _trainer(params: Params, run: RunId, places: Places, scratch: Path, device: torch.device) -> Trainer:

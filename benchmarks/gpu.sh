@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# What a machine with a GPU is asked to do, in slices of under ten minutes; it needs neither DVC nor MLflow.
+#
+#   benchmarks/gpu.sh checks                whether training on the GPU is right
+#   benchmarks/gpu.sh times                 times of training steps, of one seed and of ten at once
+#   benchmarks/gpu.sh train MINUTES OUT     trains what params.yaml lacks, and writes OUT-1.zip … for `neurop import`
+#
+# `train` goes on where the last call stopped. Exit code 75: there is more to train.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+python=${PYTHON:-python3}
+
+neurop() { "$python" -c 'from pipeline.cli import script; script()' "$@"; }
+
+case "${1:-} $#" in
+  "checks 1")
+    "$python" -m benchmarks.gpu_checks
+    ;;
+  "times 1")
+    "$python" -m benchmarks.step_time --settings profiles/paper.yaml --seconds 1
+    "$python" -m benchmarks.step_time --settings profiles/paper.yaml --seconds 1 --seeds 10
+    ;;
+  "train 3")
+    status=0
+    neurop train --missing --minutes "$2" || status=$?
+    if [ "$status" -eq 2 ]; then exit 2; fi
+    neurop bundle "$3.zip" --new --max-mib 15
+    exit "$status"
+    ;;
+  *)
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
