@@ -1,7 +1,7 @@
 """Message passing on a neural graph in blocks: node groups and dense bipartite edge blocks, no scatter (§4.3).
 
-All nodes are one array [K, N, d] and all edges one array [K, E, d], group after group and block after
-block, so that every linear layer is one product; blocks are views [K, source, target, ·] into them.
+All nodes are one array [K, N, d], group after group, so that every linear layer of them is one product. Edges are
+blocks [K, source, target, d], whose hidden layers are as large as all else together: `fused` never writes them out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.graph import EdgeBlock, Link, NeuralGraph
 from pipeline.graph.neural_graph import ALIGN, PASS_THRU, RESIDUAL
+from pipeline.learners import fused
 from pipeline.learners.layers import ACTIVATIONS
 from pipeline.params import MetaGnn
 
@@ -48,7 +49,7 @@ class Message(nn.Module):
 
     def __init__(self, d: int, width: int, aggregation: str, activation: str) -> None:
         super().__init__()
-        self.aggregation = aggregation
+        self.aggregation, self.activation = aggregation, activation
         self.receiver = nn.Linear(d, width)
         self.sender = nn.Linear(d, width, bias=False)
         self.edge = nn.Linear(d, width, bias=False)
@@ -67,6 +68,15 @@ class Message(nn.Module):
             return Partial((weight * hidden).sum(dim), weight.sum(dim), peak.squeeze(dim))
         summed = hidden.sum(dim)
         return Partial(summed, torch.full_like(summed[..., :1], hidden.shape[dim]), None)
+
+    def gather_block(self, receiver: Tensor, sender: Tensor, edges: Tensor) -> Partial:
+        """Messages of all senders to each receiver of a dense block, from the parts of the first layer
+        [K, n, m] and [K, c, m] and the embeddings [K, n, c, d] of the edges."""
+        score = self.score.weight[0] if self.aggregation == "attn" else None
+        values, *rest = fused.gather(edges, receiver, sender, self.edge.weight, score, self.activation)
+        if score is None:
+            return Partial(values, torch.full_like(values[..., :1], edges.shape[2]), None)
+        return Partial(values, *rest)
 
     def merge(self, inbox: list[list[Partial]]) -> Tensor:
         """The aggregated messages [K, N, d] of all groups, each from all its partial sums."""
@@ -98,7 +108,7 @@ class Update(nn.Module):
     def __init__(self, d: int, inputs: int, width: int, activation: str, use_norm: bool) -> None:
         super().__init__()
         self.first = nn.ModuleList(nn.Linear(d, width, bias=i == 0) for i in range(inputs))
-        self.act = ACTIVATIONS[activation]()
+        self.activation, self.act = activation, ACTIVATIONS[activation]()
         self.second = nn.Linear(width, d)
         self.norm = nn.LayerNorm(d) if use_norm else nn.Identity()
 
@@ -106,6 +116,15 @@ class Update(nn.Module):
         """h and the others [K, …, d] give the new h."""
         parts = [layer(value) for layer, value in zip(self.first, (h, *others), strict=True)]
         return self.finish(h, torch.stack(parts).sum(0))
+
+    def of_block(self, edges: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """The new embeddings of a dense block's edges [K, s, t, d], from their ends' parts of the first layer
+        [K, s, m] and [K, t, m], its bias in one of them."""
+        weights = [self.first[0].weight, self.second.weight, self.second.bias]
+        eps = 0.0
+        if isinstance(self.norm, nn.LayerNorm):
+            weights, eps = [*weights, self.norm.weight, self.norm.bias], self.norm.eps
+        return fused.renew(edges, source, target, weights, self.activation, eps)
 
     def finish(self, h: Tensor, total: Tensor) -> Tensor:
         """The new h from the sum of the first layer's parts [K, …, m]."""
@@ -142,21 +161,11 @@ class MessagePassing(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of nodes [K, N, d] and edges [K, E, d] after k rounds."""
-        update = self.update_edge
+        blocks = self.blocks(edges)
         for _ in range(self.rounds):
-            forth, back, own = project(edges, [self.forth.edge, self.back.edge, update.first[0]])
-            nodes = self._update_nodes(nodes, self.blocks(forth), self.blocks(back))
-            from_source, from_target = (
-                self.groups(part) for part in project(nodes, [update.first[1], update.first[2]])
-            )
-            ends = [
-                (from_source[b.source][:, :, None] + from_target[b.target][:, :, None]).flatten(1, 2)
-                if b.paired
-                else (from_source[b.source][:, :, None] + from_target[b.target][:, None]).flatten(1, 2)
-                for b in self.graph.blocks
-            ]
-            edges = update.finish(edges, own + torch.cat(ends, 1))
-        return nodes, edges
+            nodes = self._update_nodes(nodes, blocks)
+            blocks = self._update_edges(nodes, blocks)
+        return nodes, torch.cat([block.flatten(1, 2) for block in blocks], 1)
 
     def groups(self, nodes: Tensor) -> dict[str, Tensor]:
         """Nodes [K, N, ·] as views [K, n, ·] by group."""
@@ -168,13 +177,28 @@ class MessagePassing(nn.Module):
         pieces = torch.split(edges, [s * t for s, t in self.edge_shapes], 1)
         return [piece.unflatten(1, shape) for piece, shape in zip(pieces, self.edge_shapes, strict=True)]
 
-    def _update_nodes(self, nodes: Tensor, forth: list[Tensor], back: list[Tensor]) -> Tensor:
+    def _update_edges(self, nodes: Tensor, blocks: list[Tensor]) -> list[Tensor]:
+        update = self.update_edge
+        own, of_source, of_target = update.first
+        from_source, from_target = project(nodes, [of_source, of_target])
+        sources, targets = self.groups(from_source + own.bias), self.groups(from_target)
+        return [
+            update.finish(h, h @ own.weight.T + (sources[b.source] + targets[b.target])[:, :, None])
+            if b.paired
+            else update.of_block(h, sources[b.source], targets[b.target])
+            for b, h in zip(self.graph.blocks, blocks, strict=True)
+        ]
+
+    def _update_nodes(self, nodes: Tensor, blocks: list[Tensor]) -> Tensor:
         layers = [self.forth.receiver, self.forth.sender, self.back.receiver, self.back.sender]
         heard, said, heard_back, said_back = (self.groups(part) for part in project(nodes, layers))
         inbox: Inbox = {group.name: [] for group in self.graph.groups}
-        for block, along, along_back in zip(self.graph.blocks, forth, back, strict=True):
-            exchange = self._exchange_pairs if block.paired else self._exchange
-            exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
+        for block, h in zip(self.graph.blocks, blocks, strict=True):
+            if block.paired:
+                along, along_back = self.forth.edge(h), self.back.edge(h)
+                self._exchange_pairs(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
+            else:
+                self._exchange(inbox, block, (heard, said, h), (heard_back, said_back, h))
         for link in self.links:
             join = self._exchange_heads if link.kind == PASS_THRU else self._exchange_pairs
             edge = self.kinds[link.kind]
@@ -193,14 +217,13 @@ class MessagePassing(nn.Module):
         return torch.cat(list(parts.values()), 1)
 
     def _exchange(self, inbox: Inbox, block: EdgeBlock, forth: Parts, back: Parts) -> None:
-        """Messages along a dense block [K, s, t, m]: to its targets, summed over sources, and back."""
-        heard, said, along = forth
-        receiver, sender = heard[block.target][:, None], said[block.source][:, :, None]
-        inbox[block.target].append(self.forth.gather(receiver, sender, along, 1))
+        """Messages along a dense block [K, s, t, d]: to its targets, summed over sources, and back."""
+        heard, said, edges = forth
+        receiver, sender = heard[block.target], said[block.source]
+        inbox[block.target].append(self.forth.gather_block(receiver, sender, edges.transpose(1, 2)))
         if self.bidirectional:
-            heard, said, along = back
-            receiver, sender = heard[block.source][:, :, None], said[block.target][:, None]
-            inbox[block.source].append(self.back.gather(receiver, sender, along, 2))
+            heard, said, edges = back
+            inbox[block.source].append(self.back.gather_block(heard[block.source], said[block.target], edges))
 
     def _exchange_pairs(self, inbox: Inbox, link: Link | EdgeBlock, forth: Parts, back: Parts) -> None:
         """Messages between one-to-one partners: axis 2 is the one neighbour of each node."""
