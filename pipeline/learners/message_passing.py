@@ -1,7 +1,7 @@
 """Message passing on a neural graph in blocks: node groups and dense bipartite edge blocks, no scatter (§4.3).
 
 All nodes are one array [K, N, d], group after group, so that every linear layer of them is one product. Edges are
-blocks [K, source, target, d], whose hidden layers are as large as all else together: `fused` never writes them out.
+blocks [K, source, target, d], whose hidden layers are by far the largest: `fused` does not keep those of large blocks.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Update(nn.Module):
     def of_block(self, edges: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """The new embeddings of a dense block's edges [K, s, t, d], from their ends' parts of the first layer
         [K, s, m] and [K, t, m], its bias in one of them."""
-        weights = [self.first[0].weight, self.second.weight, self.second.bias]
+        own = self.first[0]
+        assert isinstance(own, nn.Linear)
+        weights = [own.weight, self.second.weight, self.second.bias]
         eps = 0.0
         if isinstance(self.norm, nn.LayerNorm):
             weights, eps = [*weights, self.norm.weight, self.norm.bias], self.norm.eps
@@ -180,6 +182,7 @@ class MessagePassing(nn.Module):
     def _update_edges(self, nodes: Tensor, blocks: list[Tensor]) -> list[Tensor]:
         update = self.update_edge
         own, of_source, of_target = update.first
+        assert isinstance(own, nn.Linear)
         from_source, from_target = project(nodes, [of_source, of_target])
         sources, targets = self.groups(from_source + own.bias), self.groups(from_target)
         return [

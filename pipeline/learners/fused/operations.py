@@ -6,7 +6,7 @@ column [K, c, m], the ends' parts of a first layer, whose part of the edges has 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,10 +22,12 @@ aten = torch.ops.aten
 class Operation(Protocol):
     """What is computed of each row and all its columns, apart from the other rows."""
 
-    activation: str
+    @property
+    def activation(self) -> str:
+        """A key of `ACTIVATIONS`."""
 
     def tile(self, edges: Tensor, row: Tensor, column: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        """The outputs [K, n, …]."""
+        """The outputs [K, n, …], differentiable by autograd."""
 
     def pull(
         self, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor], of_rows: Sequence[Tensor]
@@ -50,7 +52,7 @@ class Gather:
         if not score:
             return (hidden.sum(2),)
         logits = hidden @ score[0]  # [K, n, c]
-        peak = logits.amax(2, keepdim=True)
+        peak = logits.detach().amax(2, keepdim=True)
         w = (logits - peak).exp()
         return (w[:, :, None] @ hidden).squeeze(2), w.sum(2, keepdim=True), peak
 
@@ -87,8 +89,8 @@ class Renew:
     def tile(self, edges: Tensor, row: Tensor, column: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         first, second, bias, *norm = weights
         hidden = _act(self.activation, _before(edges, row, column, first))
-        new = F.linear(hidden, second, bias).add_(edges)
-        return (F.layer_norm(new, bias.shape, *norm, self.eps) if norm else new,)
+        new = edges + F.linear(hidden, second, bias)
+        return (F.layer_norm(new, bias.shape, norm[0], norm[1], self.eps) if norm else new,)
 
     def pull(
         self, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor], of_rows: Sequence[Tensor]
@@ -98,7 +100,7 @@ class Renew:
         hidden, d_new = _act(self.activation, before), of_rows[0]
         d_norm: Sequence[Tensor] = ()
         if norm:
-            new = F.linear(hidden, second, bias).add_(edges)
+            new = edges + F.linear(hidden, second, bias)
             statistics = aten.native_layer_norm(new, bias.shape, *norm, self.eps)[1:]
             found = aten.native_layer_norm_backward(d_new.contiguous(), new, bias.shape, *statistics, *norm, [True] * 3)
             d_new, *d_norm = found
@@ -109,7 +111,7 @@ class Renew:
 
 def _before(edges: Tensor, row: Tensor, column: Tensor, first: Tensor) -> Tensor:
     """The first layer before its activation [K, n, c, m]."""
-    return F.linear(edges, first).add_(row[:, :, None]).add_(column[:, None])
+    return F.linear(edges, first) + row[:, :, None] + column[:, None]
 
 
 def _act(activation: str, before: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def _first_layer(
 
 
 # torch's own backward of each of ACTIVATIONS, from the gradient of its output and its input.
-SLOPES = {
+SLOPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda d, x: aten.threshold_backward(d, x, 0),
     "silu": aten.silu_backward,
     "gelu": aten.gelu_backward,

@@ -18,9 +18,7 @@ from pipeline.learners.fused.operations import Operation
 TILE = 2**18
 
 
-def forward(
-    op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
+def forward(op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Outputs [K, n, …] from edges [K, n, c, d], row [K, n, m], column [K, c, m] and weights [G, …], each of
     which is that of K / G intents."""
     outputs: tuple[Tensor, ...] = ()
