@@ -1,7 +1,7 @@
 """Message passing on a neural graph in blocks: node groups and dense bipartite edge blocks, no scatter (§4.3).
 
-All nodes are one array [K, N, d] and all edges one array [K, E, d], group after group and block after
-block, so that every linear layer is one product; blocks are views [K, source, target, ·] into them.
+All nodes are one array [K, N, d], group after group, so that every linear layer of them is one product. Edges are
+blocks [K, source, target, d], whose hidden layers are by far the largest: `fused` does not keep those of large blocks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.graph import EdgeBlock, Link, NeuralGraph
 from pipeline.graph.neural_graph import ALIGN, PASS_THRU, RESIDUAL
+from pipeline.learners import fused
 from pipeline.learners.layers import ACTIVATIONS
 from pipeline.params import MetaGnn
 
@@ -56,7 +57,7 @@ class Message(nn.Module):
 
     def __init__(self, d: int, width: int, aggregation: str, activation: str) -> None:
         super().__init__()
-        self.aggregation = aggregation
+        self.aggregation, self.activation = aggregation, activation
         self.receiver = nn.Linear(d, width)
         self.sender = nn.Linear(d, width, bias=False)
         self.edge = nn.Linear(d, width, bias=False)
@@ -78,6 +79,15 @@ class Message(nn.Module):
             return Partial((weight * hidden).sum(dim), weight.sum(dim), peak.squeeze(dim))
         summed = hidden.sum(dim)
         return Partial(summed, torch.full_like(summed[..., :1], hidden.shape[dim]), None)
+
+    def gather_block(self, receiver: Tensor, sender: Tensor, edges: Tensor) -> Partial:
+        """Messages of all senders to each receiver of a dense block, from the parts of the first layer
+        [K, n, m] and [K, c, m] and the embeddings [K, n, c, d] of the edges."""
+        score = self.score.weight[0] if self.aggregation == "attn" else None
+        values, *rest = fused.gather(edges, receiver, sender, self.edge.weight, score, self.activation)
+        if score is None:
+            return Partial(values, torch.full_like(values[..., :1], edges.shape[2]), None)
+        return Partial(values, *rest)
 
     def merge(self, inbox: list[list[Partial]]) -> Tensor:
         """The aggregated messages [K, N, d] of all groups, each from all its partial sums."""
@@ -115,7 +125,7 @@ class Update(nn.Module):
     def __init__(self, d: int, inputs: int, width: int, activation: str, use_norm: bool) -> None:
         super().__init__()
         self.first = nn.ModuleList(nn.Linear(d, width, bias=i == 0) for i in range(inputs))
-        self.act = ACTIVATIONS[activation]()
+        self.activation, self.act = activation, ACTIVATIONS[activation]()
         self.second = nn.Linear(width, d)
         self.norm = nn.LayerNorm(d) if use_norm else nn.Identity()
 
@@ -123,6 +133,17 @@ class Update(nn.Module):
         """h and the others [K, …, d] give the new h."""
         parts = [layer(value) for layer, value in zip(self.first, (h, *others), strict=True)]
         return self.finish(h, torch.stack(parts).sum(0))
+
+    def of_block(self, edges: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """The new embeddings of a dense block's edges [K, s, t, d], from their ends' parts of the first layer
+        [K, s, m] and [K, t, m], its bias in one of them."""
+        own = self.first[0]
+        assert isinstance(own, nn.Linear)
+        weights = [own.weight, self.second.weight, self.second.bias]
+        eps = 0.0
+        if isinstance(self.norm, nn.LayerNorm):
+            weights, eps = [*weights, self.norm.weight, self.norm.bias], self.norm.eps
+        return fused.renew(edges, source, target, weights, self.activation, eps)
 
     def finish(self, h: Tensor, total: Tensor) -> Tensor:
         """The new h from the sum of the first layer's parts [K, …, m]."""
@@ -188,21 +209,11 @@ class MessagePassing(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of nodes [K, N, d] and edges [K, E, d] after k rounds."""
-        update = self.update_edge
+        blocks = self.blocks(edges)
         for _ in range(self.rounds):
-            forth, back, own = project(edges, [self.forth.edge, self.back.edge, update.first[0]])
-            nodes = self._update_nodes(nodes, self.blocks(forth), self.blocks(back))
-            from_source, from_target = (
-                self.groups(part) for part in project(nodes, [update.first[1], update.first[2]])
-            )
-            ends = [
-                (from_source[b.source][:, :, None] + from_target[b.target][:, :, None]).flatten(1, 2)
-                if b.paired
-                else (from_source[b.source][:, :, None] + from_target[b.target][:, None]).flatten(1, 2)
-                for b in self.graph.blocks
-            ]
-            edges = update.finish(edges, own + torch.cat(ends, 1))
-        return nodes, edges
+            nodes = self._update_nodes(nodes, blocks)
+            blocks = self._update_edges(nodes, blocks)
+        return nodes, torch.cat([block.flatten(1, 2) for block in blocks], 1)
 
     def groups(self, nodes: Tensor) -> dict[str, Tensor]:
         """Nodes [K, N, ·] as views [K, n, ·] by group."""
@@ -214,18 +225,31 @@ class MessagePassing(nn.Module):
         pieces = torch.split(edges, [s * t for s, t in self.edge_shapes], 1)
         return [piece.unflatten(1, shape) for piece, shape in zip(pieces, self.edge_shapes, strict=True)]
 
-    def _update_nodes(self, nodes: Tensor, forth: list[Tensor], back: list[Tensor]) -> Tensor:
+    def _update_edges(self, nodes: Tensor, blocks: list[Tensor]) -> list[Tensor]:
+        update = self.update_edge
+        own, of_source, of_target = update.first
+        assert isinstance(own, nn.Linear)
+        from_source, from_target = project(nodes, [of_source, of_target])
+        sources, targets = self.groups(from_source + own.bias), self.groups(from_target)
+        return [
+            update.finish(h, h @ own.weight.T + (sources[b.source] + targets[b.target])[:, :, None])
+            if b.paired
+            else update.of_block(h, sources[b.source], targets[b.target])
+            for b, h in zip(self.graph.blocks, blocks, strict=True)
+        ]
+
+    def _update_nodes(self, nodes: Tensor, blocks: list[Tensor]) -> Tensor:
         layers = [self.forth.receiver, self.forth.sender, self.back.receiver, self.back.sender]
         heard, said, heard_back, said_back = (self.groups(part) for part in project(nodes, layers))
         inbox: Inbox = {group.name: [] for group in self.graph.groups}
-        for block, along, along_back in zip(self.graph.blocks, forth, back, strict=True):
+        for block, h in zip(self.graph.blocks, blocks, strict=True):
             if not block.paired:
-                self._exchange(inbox, block, (heard, said, along), (heard_back, said_back, along_back))
+                self._exchange(inbox, block, (heard, said), (heard_back, said_back), h)
         for pairs in by_fan(self.pairs):
-            self._exchange_pairs(inbox, pairs, self.forth, (heard, said, forth))
+            self._exchange_pairs(inbox, pairs, self.forth, (heard, said), blocks)
         if self.bidirectional:
             for pairs in by_fan([p.reversed() for p in self.pairs]):
-                self._exchange_pairs(inbox, pairs, self.back, (heard_back, said_back, back))
+                self._exchange_pairs(inbox, pairs, self.back, (heard_back, said_back), blocks)
         return self._deliver(nodes, inbox)
 
     def _deliver(self, nodes: Tensor, inbox: Inbox) -> Tensor:
@@ -239,26 +263,29 @@ class MessagePassing(nn.Module):
         parts |= dict(zip(reached, torch.split(new, [parts[name].shape[1] for name in reached], 1), strict=True))
         return torch.cat(list(parts.values()), 1)
 
-    def _exchange(self, inbox: Inbox, block: EdgeBlock, forth: Parts, back: Parts) -> None:
-        """Messages along a dense block [K, s, t, m]: to its targets, summed over sources, and back."""
-        heard, said, along = forth
-        receiver, sender = heard[block.target][:, None], said[block.source][:, :, None]
-        inbox[block.target].append(self.forth.gather(receiver, sender, along, 1))
+    def _exchange(self, inbox: Inbox, block: EdgeBlock, forth: Parts, back: Parts, edges: Tensor) -> None:
+        """Messages along a dense block [K, s, t, d]: to its targets, summed over sources, and back."""
+        heard, said = forth
+        receiver, sender = heard[block.target], said[block.source]
+        inbox[block.target].append(self.forth.gather_block(receiver, sender, edges.transpose(1, 2)))
         if self.bidirectional:
-            heard, said, along = back
-            receiver, sender = heard[block.source][:, :, None], said[block.target][:, None]
-            inbox[block.source].append(self.back.gather(receiver, sender, along, 2))
+            heard, said = back
+            inbox[block.source].append(self.back.gather_block(heard[block.source], said[block.target], edges))
 
-    def _exchange_pairs(self, inbox: Inbox, pairs: list[Pairs], message: Message, parts: AllParts) -> None:
+    def _exchange_pairs(
+        self, inbox: Inbox, pairs: list[Pairs], message: Message, parts: Parts, blocks: list[Tensor]
+    ) -> None:
         """Messages along sparse edges in one direction, all receivers with the same fan, as one array [K, P, m]."""
-        heard, said, along = parts
+        heard, said = parts
         fan = pairs[0].receiver_fan
         receivers = torch.cat([fanned(heard[p.receiver], fan) for p in pairs], 1)
         senders = torch.cat([fanned(said[p.sender], p.sender_fan) for p in pairs], 1)
         sizes = [self.graph.group(p.receiver).size for p in pairs]
         kinds = {kind: message.edge(value) for kind, value in self.kinds.items()}
         edges = [
-            along[p.edge].flatten(1, 2) if isinstance(p.edge, int) else kinds[p.edge].expand(len(senders), n * fan, -1)
+            message.edge(blocks[p.edge]).flatten(1, 2)
+            if isinstance(p.edge, int)
+            else kinds[p.edge].expand(len(senders), n * fan, -1)
             for p, n in zip(pairs, sizes, strict=True)
         ]
         hidden = message.act(receivers + senders + torch.cat(edges, 1))  # [K, P, m]
@@ -267,11 +294,8 @@ class MessagePassing(nn.Module):
             inbox[p.receiver].append(mine)
 
 
-Parts = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
-"""A message's first layer applied to all nodes as receivers, as senders, and to the edges of one block."""
-
-AllParts = tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]
-"""The same with the edges of all blocks."""
+Parts = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""The parts of a message's first layer of all nodes, by group: as receivers, as senders."""
 
 
 def fanned(nodes: Tensor, fan: int) -> Tensor:
