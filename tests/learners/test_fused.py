@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from pipeline.learners.fused import function, plain
-from pipeline.learners.fused.operations import Gather, Operation, Renew
 from pipeline.learners.layers import ACTIVATIONS
+from pipeline.learners.message_passing.fused import function, plain
+from pipeline.learners.message_passing.fused.operations import Gather, Operation, Renew
 from pipeline.learners.meta_gnn import MetaGnn
 from pipeline.params import Params
 from tests.learners.test_meta_gnn import MIXING, codes, learner
@@ -197,7 +197,7 @@ def test_small_blocks_are_recorded_and_large_ones_are_not() -> None:
 
 
 def test_without_triton_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("pipeline.learners.fused.triton")]:
+    for name in [name for name in sys.modules if name.startswith("pipeline.learners.message_passing.fused.triton")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "triton", None)
     assert function._kernels.__wrapped__() is None

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from pipeline.learners.fused import function, plain
 from pipeline.learners.layers import ACTIVATIONS
+from pipeline.learners.message_passing.fused import function, plain
 from pipeline.params import Params
 from tests.learners.test_fused import KINDS, case
 from tests.learners.test_meta_gnn import MIXING, codes, learner
@@ -18,7 +18,7 @@ from tests.learners.test_meta_gnn import MIXING, codes, learner
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not INTERPRETED and not torch.cuda.is_available():
     pytest.skip("needs a GPU or Triton's interpreter", allow_module_level=True)
-launch = pytest.importorskip("pipeline.learners.fused.triton_launch", exc_type=ImportError)
+launch = pytest.importorskip("pipeline.learners.message_passing.fused.triton_launch", exc_type=ImportError)
 DEVICE = "cpu" if INTERPRETED else "cuda"
 on_gpu = pytest.mark.skipif(INTERPRETED, reason="needs a GPU")
 

@@ -14,8 +14,8 @@ import torch
 import triton
 from torch import Tensor
 
-from pipeline.learners.fused import triton_kernels as kernels
-from pipeline.learners.fused.operations import Gather, Operation, Renew
+from pipeline.learners.message_passing.fused import triton_kernels as kernels
+from pipeline.learners.message_passing.fused.operations import Gather, Operation, Renew
 
 # Programs that share the rows of one pack where each keeps sums of its own: some for each of a large GPU's
 # multiprocessors, and a constant, so that the order of sums does not depend on the machine.

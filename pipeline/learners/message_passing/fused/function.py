@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from pipeline.learners.fused import plain
-from pipeline.learners.fused.operations import Gather, Operation, Renew
+from pipeline.learners.message_passing.fused import plain
+from pipeline.learners.message_passing.fused.operations import Gather, Operation, Renew
 
 # Numbers in a block's hidden layer up to which autograd may keep it. Below, recomputing costs time and saves little:
 # a step of arc1d with factored mixing takes 1.4 times as long. Above, tiles in the cache make up for it.
@@ -53,7 +53,7 @@ def implementation(edges: Tensor, width: int) -> ModuleType | None:
 def _kernels() -> ModuleType | None:
     """The Triton kernels, where Triton is installed."""
     try:
-        return import_module("pipeline.learners.fused.triton_launch")
+        return import_module("pipeline.learners.message_passing.fused.triton_launch")
     except ImportError:
         return None
 

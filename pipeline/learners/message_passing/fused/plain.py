@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.learners.fused.operations import Operation
+from pipeline.learners.message_passing.fused.operations import Operation
 
 # Numbers in one tile's hidden layer. A training step of addmod and arc1d in message mode, by tile: see
 # docs/benchmarks.md. Smaller ones pay for calls, larger ones for memory; the optimum is flat.
