@@ -11,8 +11,6 @@ cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
 
-neurop() { "$python" -c 'from pipeline.cli import script; script()' "$@"; }
-
 case "${1:-} $#" in
   "checks 1")
     "$python" -m benchmarks.gpu_checks
@@ -23,9 +21,8 @@ case "${1:-} $#" in
     ;;
   "train 3")
     status=0
-    neurop train --missing --minutes "$2" || status=$?
-    if [ "$status" -eq 2 ]; then exit 2; fi
-    neurop bundle "$3.zip" --new --max-mib 15
+    "$python" -m pipeline train --missing --minutes "$2" || status=$?
+    "$python" -m pipeline bundle "$3.zip" --new --max-mib 15 || status=$?
     exit "$status"
     ;;
   *)

@@ -154,9 +154,9 @@ def train(args: argparse.Namespace) -> int:
         tables.listing(items, places)
         return 0
     outcome = train_all(items, stop, places)
-    register(outcome.trained)
     left = [item for item in items if not item.finished(places)]
     tables.summary(outcome, left, places)
+    register(outcome.trained)
     if outcome.failed:
         return FAILED
     return stop.exit_code if stop.received else EXIT_TIME_IS_UP if left else 0

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.offsite.archive import Archive
-from pipeline.offsite.checks import check_checkpoint, check_run
+from pipeline.offsite.checks import check_checkpoint, check_run, steps
 from pipeline.offsite.inputs import prepare
 from pipeline.offsite.manifest import Entry, Finished, HalfWay
 from pipeline.offsite.missing import Item
@@ -22,7 +22,7 @@ from pipeline.training.recipe import Recipe, RunId, pack_runs, recipe, recipes
 from pipeline.training.run import Places, code_digest, configuration
 
 
-@dataclass(frozen=True)
+@dataclass
 class Brought:
     """What an import did: items `placed`, those that were there with the same bytes, those that were `kept` as they
     were though the bundle has other bytes; and how many checkpoints were placed."""
@@ -30,7 +30,7 @@ class Brought:
     placed: list[Item]
     same: list[Item]
     kept: list[Item]
-    checkpoints: int
+    checkpoints: int = 0
 
 
 def bring(params: Params, paths: Sequence[Path], replace: bool = False, places: Places | None = None) -> Brought:
@@ -46,9 +46,10 @@ def bring(params: Params, paths: Sequence[Path], replace: bool = False, places: 
         incoming = _Incoming(params, archives, staged)
         families = dict.fromkeys(item.config["family"] for item in (*incoming.items, *incoming.half_way))
         prepare(params, families, places)
-        brought = Brought([], [], [], _place_checkpoints(incoming.half_way, staged, places, replace))
+        brought = Brought([], [], [])
         for item in incoming.items:
             _place(item, staged, places, replace, brought)
+        brought.checkpoints = _place_checkpoints(incoming.half_way, staged, places)
     return brought
 
 
@@ -90,10 +91,7 @@ class _Incoming:
             raise archive.wrong(f"{entry.place} was made with another {other} than this checkout has")
         item_config = config | {"seed": first.seed}
         if isinstance(entry, HalfWay):
-            item = Item(first, item_config, entry.bits)
-            self._stage(archive, entry, item.scratch(self.staged))
-            check_checkpoint(archive, entry, item.scratch(self.staged) / CHECKPOINT)
-            self.half_way.append(item)
+            self._take_checkpoint(archive, entry, Item(first, item_config, entry.bits))
             return
         run = next(run for run in first.together if run.seed == seed)
         self._stage(archive, entry, self.staged.run(run))
@@ -103,6 +101,18 @@ class _Incoming:
         item = Item(first, item_config, [])
         if item not in self.items:
             self.items.append(item)
+
+    def _take_checkpoint(self, archive: Archive, entry: HalfWay, item: Item) -> None:
+        """Stage a checkpoint, unless another bundle has one that is further on."""
+        path = item.scratch(self.staged) / CHECKPOINT
+        incoming = path.with_name(f"incoming-{CHECKPOINT}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming.write_bytes(archive.read(entry, CHECKPOINT))
+        check_checkpoint(archive, entry, incoming)
+        if not path.exists() or steps(incoming) > steps(path):
+            os.replace(incoming, path)
+        if item not in self.half_way:
+            self.half_way.append(item)
 
     def _configuration(self, run: RunId) -> dict[str, Any]:
         """What this checkout would train `run` with, from inputs that are made for the check."""
@@ -148,12 +158,15 @@ def _place(item: Item, staged: Places, places: Places, replace: bool, brought: B
         brought.placed.append(item)
 
 
-def _place_checkpoints(half_way: Sequence[Item], staged: Places, places: Places, replace: bool) -> int:
-    """Rename checkpoints into their places, unless this machine has come as far itself; returns how many."""
-    wanted = [item for item in half_way if not item.finished(places) and (replace or not item.half_way(places))]
-    for item in wanted:
-        _swap(item.scratch(staged) / CHECKPOINT, item.scratch(places) / CHECKPOINT)
-    return len(wanted)
+def _place_checkpoints(half_way: Sequence[Item], staged: Places, places: Places) -> int:
+    """Rename checkpoints into their places, unless this machine is as far on itself; returns how many."""
+    placed = 0
+    for item in half_way:
+        source, target = item.scratch(staged) / CHECKPOINT, item.scratch(places) / CHECKPOINT
+        if not item.finished(places) and (not target.exists() or steps(source) > steps(target)):
+            _swap(source, target)
+            placed += 1
+    return placed
 
 
 def _swap(source: Path, target: Path) -> None:

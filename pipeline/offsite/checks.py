@@ -62,9 +62,15 @@ def check_run(archive: Archive, entry: Entry, directory: Path, expected: dict[st
 def check_checkpoint(archive: Archive, entry: Entry, path: Path) -> None:
     """Raises `UserError` if a checkpoint cannot be read."""
     try:
-        checkpoint.load(path)
-    except UserError:
+        steps(path)
+    except (UserError, KeyError, TypeError, ValueError):
         raise archive.wrong(f"{entry.place} is no checkpoint") from None
+
+
+def steps(path: Path) -> int:
+    """How many steps a checkpoint is on. Raises `UserError` if it cannot be read."""
+    _, state = checkpoint.load(path)
+    return int(state["number"])
 
 
 def _check_weights(path: Path, learner: Learner) -> None:

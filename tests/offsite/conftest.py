@@ -58,7 +58,7 @@ def neurop(tmp_path: Path) -> Neurop:
     environment = {**os.environ, "PYTHONPATH": f"{forbidding}{os.pathsep}{ROOT}"}
 
     def call(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from pipeline.cli import script; script()", *arguments]
+        command = [sys.executable, "-m", "pipeline", *arguments]
         return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
     return call

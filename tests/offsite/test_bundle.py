@@ -21,11 +21,13 @@ from pipeline.files import read_json
 from pipeline.offsite import bring as bringing
 from pipeline.offsite.bring import Brought, bring
 from pipeline.offsite.bundle import BUNDLED, MIB, bundle
+from pipeline.offsite.checks import steps
 from pipeline.offsite.inputs import prepare
 from pipeline.offsite.manifest import File
 from pipeline.offsite.missing import items, missing
 from pipeline.params import Params
 from pipeline.training import machine
+from pipeline.training.checkpoint import FILE as CHECKPOINT
 from pipeline.training.loop import Hooks, Interrupted
 from pipeline.training.recipe import recipe
 from pipeline.training.run import Places, train
@@ -374,6 +376,29 @@ def test_a_checkpoint_does_not_replace_ones_own(packed: Params, file: Path, home
     assert bring(packed, [file], places=home).checkpoints == 0
     found = items(packed, recipe(packed, "sumfirst", "meta_mlp"), home, machine.prepare())
     assert [item.run.item for item in found if item.finished(home)] == ["0-1", "2"]
+
+
+def test_of_two_checkpoints_the_one_further_on_is_taken(
+    packed: Params, file: Path, home: Places, away: Places, tmp_path: Path
+) -> None:
+    further = Places(Path(shutil.copytree(away.root, tmp_path / "further")))
+    with pytest.raises(Interrupted):
+        train(packed, recipe(packed, "sumfirst", "meta_mlp").run(3), Hooks(stop=lambda: True), further)
+    (second,) = bundle(packed, tmp_path / "second.zip", places=further)
+    for files, number in (([file], 1), ([file, second], 2), ([file], 2), ([second, file], 2)):
+        bring(packed, files, places=home)
+        (item,) = missing(packed, home, torch.device("cpu"))
+        assert steps(item.scratch(home) / CHECKPOINT) == number
+
+
+def test_what_is_no_checkpoint_is_refused(packed: Params, file: Path, home: Places) -> None:
+    def other(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+        member = "checkpoints/sumfirst/meta_mlp/3/checkpoint.safetensors"
+        members[member] = reshaped(members[member])
+        manifest["checkpoints"][0]["files"]["checkpoint.safetensors"] = File.of(members[member]).model_dump()
+
+    rewrite(file, other)
+    refused(home, packed, file, match="checkpoints/sumfirst/meta_mlp/3 is no checkpoint")
 
 
 def test_no_file_is_refused(packed: Params, home: Places) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.test_pipeline import COPIED, ROOT, YAML_FILE, dvc, ran, run, stale, tiny_settings, write
 
-NEUROP = (sys.executable, "-c", "from pipeline.cli import script; script()")
+NEUROP = (sys.executable, "-m", "pipeline")
 STAGES = {"train@sumfirst-direct_mlp-0-1", "train@sumfirst-direct_mlp-2"}
 
 
