@@ -155,7 +155,7 @@ def _cell(source: Source, of: Recipe, sizes: dict[str, dict[str, int]] | None) -
         if source.complete:
             raise UserError(f"{directory} is missing; {remedy}")
         return None
-    runs = _runs(directory / "runs.json", remedy)
+    runs = _runs(directory / "runs.json", of.learner, remedy)
     with advising(remedy):
         accuracy, _ = tables.read(directory)
     seeds = [seed for seed in sorted(of.seeds) if seed in runs]
@@ -172,11 +172,11 @@ def _cell(source: Source, of: Recipe, sizes: dict[str, dict[str, int]] | None) -
     return Cell(of, accuracy, kept, changed)
 
 
-def _runs(path: Path, remedy: str) -> dict[int, Run]:
+def _runs(path: Path, learner: str, remedy: str) -> dict[int, Run]:
     with advising(remedy):
         values = read_json(path)
     try:
-        runs = TypeAdapter(list[Run]).validate_python(values)
+        runs = [_completed(run, learner) for run in TypeAdapter(list[Run]).validate_python(values)]
     except ValidationError as error:
         raise UserError(f"{path} does not describe runs ({_why(error)}); {remedy}") from None
     by_seed = {run.seed: run for run in runs}
@@ -190,14 +190,18 @@ def _runs(path: Path, remedy: str) -> dict[int, Run]:
     return by_seed
 
 
-def _changed(of: Recipe, run: Run) -> tuple[str, ...]:
+def _completed(run: Run, learner: str) -> Run:
+    """The run with the defaults of settings that are younger than it."""
     try:
-        # A setting that is younger than the run has its default in it.
-        used = params.learner_section(of.learner, run.settings).model_dump(mode="json")
-    except (KeyError, ValueError):
-        used = run.settings
+        settings = params.learner_section(learner, run.settings).model_dump(mode="json")
+    except (KeyError, ValueError):  # settings that there are no more
+        return run
+    return run.model_copy(update={"settings": settings})
+
+
+def _changed(of: Recipe, run: Run) -> tuple[str, ...]:
     now = of.values()
-    pairs = zip(of.sections, ((used, now["settings"]), (run.training, now["training"])), strict=True)
+    pairs = zip(of.sections, ((run.settings, now["settings"]), (run.training, now["training"])), strict=True)
     return tuple(f"{section}.{key}" for section, pair in pairs for key in differences(*pair))
 
 

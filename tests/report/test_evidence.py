@@ -117,6 +117,19 @@ def test_damaged_runs_are_refused(source: Source, change: Callable[[list[Any]], 
     assert "runs.json" in message
 
 
+def test_a_run_may_be_older_than_a_setting(source: Source) -> None:
+    """A setting that may be left out has its default in runs that were trained before there was one."""
+    before = gather(source).cells["addmod", "meta_mlp"]
+
+    def without(runs: list[Any]) -> list[Any]:
+        assert "steps" in runs[0]["settings"] and runs[0]["settings"]["steps"] is None
+        settings = {key: value for key, value in runs[0]["settings"].items() if key != "steps"}
+        return [runs[0] | {"settings": settings}, *runs[1:]]
+
+    edit_runs(source, without)
+    assert gather(source).cells["addmod", "meta_mlp"].runs == before.runs
+
+
 def test_a_table_without_its_runs_is_refused(source: Source) -> None:
     (source.evaluation("addmod", "meta_mlp") / "runs.json").unlink()
     assert "runs.json is missing" in refused(source)
