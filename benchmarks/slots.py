@@ -1,9 +1,10 @@
 """Time and memory of a meta_gnn step against the number of slots that it writes.
 
-    python -m benchmarks.slots [--settings params.yaml] [--seconds 2]
+    python -m benchmarks.slots [--settings params.yaml] [--seconds 2] [--most 10000000]
 
-A step generates θ for four intents and takes the gradient, on one CPU thread, each size in a process of its own; memory
-is what the process holds at its peak beyond what it held before. Templates are MLPs [10, h, h, 1].
+A step generates θ for four intents and takes the gradient, on NEUROP_DEVICE (one thread where it is the CPU), each size
+in a process of its own; memory is what the process holds at its peak beyond what it held before: of the machine on a
+CPU, of the device on a GPU. Templates are MLPs [10, h, h, 1].
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import torch
@@ -22,8 +24,11 @@ from pipeline.learners.meta_gnn import MetaGnn
 from pipeline.params import Params
 from pipeline.programs import make_family
 from pipeline.templates import Mlp
+from pipeline.training import machine
 
-HIDDEN = (6, 25, 93, 310)  # 10² to 10⁵ slots
+HIDDEN = (6, 25, 93, 310, 994, 3156)  # 10² to 10⁷ slots
+# By device: more take minutes a row on a CPU.
+MOST = {"cpu": 100_000, "cuda": 10_000_000}
 INTENTS = 4
 MEBIBYTE = 2**20
 
@@ -32,13 +37,17 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", default="params.yaml")
     parser.add_argument("--seconds", type=float, default=2.0, help="of measurement for each row")
+    parser.add_argument("--most", type=int, help="slots; default 10⁵ on a CPU, 10⁷ on a GPU")
     args = parser.parse_args(argv)
-    settings = params.load(args.settings)
-    print(f"torch {torch.__version__}, one thread, meta_gnn of {args.settings}, addmod, {INTENTS} intents\n")
+    settings, device = params.load(args.settings), machine.prepare()
+    most = MOST[device.type] if args.most is None else args.most
+    print(f"torch {torch.__version__}, {device}, meta_gnn of {args.settings}, addmod, {INTENTS} intents\n")
     print("| mixing | slots | ms a step (median) | µs a slot | MiB | KiB a slot |\n|---|---|---|---|---|---|")
     for rank in (0, 8):
         for hidden in HIDDEN:
-            slots, milliseconds, mebibytes = _apart(settings, rank, hidden, args.seconds)
+            if Mlp((10, hidden, hidden, 1)).n_slots > 1.02 * most:
+                continue
+            slots, milliseconds, mebibytes = _apart(settings, device, rank, hidden, args.seconds)
             print(
                 f"| {f'factored({rank})' if rank else 'message'} | {slots:,} | {milliseconds:.1f} | "
                 f"{1e3 * milliseconds / slots:.2f} | {mebibytes:.0f} | {1024 * mebibytes / slots:.1f} |",
@@ -46,11 +55,11 @@ def main(argv: list[str]) -> None:
             )
 
 
-def _apart(settings: Params, rank: int, hidden: int, seconds: float) -> tuple[int, float, float]:
+def _apart(settings: Params, device: torch.device, rank: int, hidden: int, seconds: float) -> tuple[int, float, float]:
     """`_measure` in a fresh process: a peak of memory is the process's, for good."""
     receive, send = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(
-        target=_measure, args=(send, settings, rank, hidden, seconds)
+        target=_measure, args=(send, settings, device, rank, hidden, seconds)
     )
     process.start()
     send.close()
@@ -65,24 +74,38 @@ def _apart(settings: Params, rank: int, hidden: int, seconds: float) -> tuple[in
     return found
 
 
-def _measure(send: Connection, settings: Params, rank: int, hidden: int, seconds: float) -> None:
+def _measure(send: Connection, settings: Params, device: torch.device, rank: int, hidden: int, seconds: float) -> None:
     torch.set_num_threads(1)
     family, template = make_family(settings, "addmod"), Mlp((10, hidden, hidden, 1))
     section = settings.learner("addmod", "meta_gnn").model_copy(update={"budget": None, "intent_rank": rank})
-    u = torch.from_numpy(family.codes(family.intents("train")[:INTENTS]))
-    learner = MetaGnn(family, template, section, u.shape[1])
+    u = torch.from_numpy(family.codes(family.intents("train")[:INTENTS])).to(device)
+    learner = MetaGnn(family, template, section, u.shape[1]).to(device)
 
     def step() -> None:
         learner.zero_grad()
         learner.slots(u).square().sum().backward()
 
-    before = _peak()
-    milliseconds = median(step, seconds)
-    send.send((template.n_slots, milliseconds, (_peak() - before) / MEBIBYTE))
+    before = peak(device)
+    milliseconds = median(finished(step, device), seconds)
+    send.send((template.n_slots, milliseconds, (peak(device) - before) / MEBIBYTE))
 
 
-def _peak() -> int:
-    """The most memory that this process has held, in bytes (Linux counts in KiB)."""
+def finished(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The step, and on a GPU the wait until it is done."""
+
+    def run() -> None:
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def peak(device: torch.device) -> int:
+    """The most memory that this process has held on the device, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts in KiB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -34,7 +34,7 @@ def on_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def close(ours: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
     for found, right in zip(ours, expected, strict=True):
-        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4 * float(right.abs().max()))
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4 * float(right.detach().abs().max()))
 
 
 def agree(kind: str, sizes: tuple[int, ...], activation: str) -> None:
@@ -46,8 +46,9 @@ def agree(kind: str, sizes: tuple[int, ...], activation: str) -> None:
     of_rows = [*(torch.randn_like(out) for out in outputs[:2]), *outputs[2:]]
     found = launch.backward(op, edges, row, column, weights, of_rows)
     close(found, plain.backward(op, edges, row, column, weights, of_rows))
-    again = launch.backward(op, edges, row, column, weights, of_rows)
-    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+    if not INTERPRETED:
+        again = launch.backward(op, edges, row, column, weights, of_rows)
+        assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,11 +69,9 @@ def test_programs_share_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("on_kernels")
-@pytest.mark.parametrize("mixing", MIXING)
-def test_a_learner_and_a_pack_of_two(params: Params, mixing: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"rounds": 1, "d_h": 4, "width": 5, **mixing}
-    gnn = learner(params, "sumfirst", torch.float32, **settings).to(DEVICE)
-    u = codes(params, "sumfirst")[:2].to(DEVICE)
+def test_a_pack_of_two_learners(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    gnn = learner(params, "sumfirst", torch.float32, rounds=1, d_h=4, width=5).to(DEVICE)
+    u = codes(params, "sumfirst").to(DEVICE)
     scales = torch.tensor([1.0, 0.7], device=DEVICE)
 
     def slots(scale: Tensor) -> Tensor:
@@ -90,11 +89,12 @@ def test_a_learner_and_a_pack_of_two(params: Params, mixing: dict, monkeypatch: 
     close(ours, step())
 
 
+@on_gpu
 def test_what_they_do_not_take_is_left_to_plain_torch() -> None:
-    edges = torch.empty(1, 1, 1, 32)
-    assert launch.takes(edges, 512)
-    assert not launch.takes(edges, 513)
-    assert not launch.takes(edges.double(), 32)
+    edges = torch.empty(1, 1, 1, 32, device=DEVICE)
+    assert launch.takes(edges, 64)
+    assert not launch.takes(edges, 2**16)
+    assert not launch.takes(edges.double(), 64)
 
 
 @on_gpu

@@ -21,13 +21,18 @@ from pipeline.learners.message_passing.fused.operations import Gather, Operation
 # multiprocessors, and a constant, so that the order of sums does not depend on the machine.
 PROGRAMS = 512
 
-# Numbers of the first layer's weight, padded, that a program can hold in registers beside its tiles.
-LARGEST = 2**14
+# Columns at a time: the fewest that a matrix product takes. With more, registers spill.
+COLUMNS = 16
+
+# Shared memory that the largest kernel takes, in bytes for each number of the first layer's weight, padded (with tf32).
+SHARED = 24
 
 
 def takes(edges: Tensor, width: int) -> bool:
-    """Whether the kernels are made for this."""
-    return edges.dtype == torch.float32 and _padded(edges.shape[-1]) * _padded(width) <= LARGEST
+    """Whether the kernels are made for this, and fit on the GPU."""
+    gpu = torch.cuda.get_device_properties(edges.device)
+    room = getattr(gpu, "shared_memory_per_block_optin", gpu.shared_memory_per_block)
+    return edges.dtype == torch.float32 and SHARED * _padded(edges.shape[-1]) * _padded(width) <= room
 
 
 def forward(op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -116,7 +121,7 @@ def _sizes(op: Operation, edges: Tensor, row: Tensor, weights: Sequence[Tensor])
         **dict(zip("ncdm", (n, c, d, m), strict=True)),
         **_strides("e", edges),
         "per_pack": k // len(weights[0]),
-        "C": 32 if width <= 64 else 16,
+        "C": COLUMNS,
         "D": depth,
         "M": width,
         "ACTIVATION": op.activation,
@@ -124,6 +129,7 @@ def _sizes(op: Operation, edges: Tensor, row: Tensor, weights: Sequence[Tensor])
         # A score, or a LayerNorm.
         "WITH": len(weights) in (2, 5),
         "num_warps": 4 if depth * width <= 2048 else 8,
+        "num_stages": 2,
     }
 
 
