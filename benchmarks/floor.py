@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.slots import finished
-from benchmarks.step_time import median
+from benchmarks.timing import median
 from pipeline import params
 from pipeline.errors import run_main
 from pipeline.learners.message_passing.fused import function
@@ -52,7 +51,7 @@ def main(argv: list[str]) -> None:
             learner, u = _case(settings, family, rank)
             macs, bytes_ = multiply_adds(learner, u), least_bytes(learner, u)
             learner, u = learner.to(device), u.to(device)
-            taken = median(finished(partial(step, learner, u), device), args.seconds)
+            taken = median(partial(step, learner, u), args.seconds, device)
             floors = 1e3 * macs / product, 1e3 * bytes_ / moved
             print(
                 f"| {family} | {f'factored({rank})' if rank else 'message'} | {macs / 1e9:.3f} | {bytes_ / 1e6:.1f} | "
@@ -65,8 +64,8 @@ def rates(device: torch.device, seconds: float) -> tuple[float, float]:
     """Multiply-adds a second of a large matrix product, and bytes a second, read and written, of a large copy."""
     a, b = (torch.randn(SIDE, SIDE, device=device) for _ in range(2))
     out = torch.empty_like(a)
-    product = median(finished(lambda: torch.mm(a, b, out=out), device), seconds)
-    copied = median(finished(lambda: out.copy_(a), device), seconds)
+    product = median(lambda: torch.mm(a, b, out=out), seconds, device)
+    copied = median(lambda: out.copy_(a), seconds, device)
     return 1e3 * SIDE**3 / product, 1e3 * 2 * FLOAT * SIDE**2 / copied
 
 

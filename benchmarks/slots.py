@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import torch
 
-from benchmarks.step_time import median
+from benchmarks.timing import median
 from pipeline import params
 from pipeline.errors import UserError, run_main
 from pipeline.learners.meta_gnn import MetaGnn
@@ -86,19 +85,8 @@ def _measure(send: Connection, settings: Params, device: torch.device, rank: int
         learner.slots(u).square().sum().backward()
 
     before = peak(device)
-    milliseconds = median(finished(step, device), seconds)
+    milliseconds = median(step, seconds, device)
     send.send((template.n_slots, milliseconds, (peak(device) - before) / MEBIBYTE))
-
-
-def finished(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The step, and on a GPU the wait until it is done."""
-
-    def run() -> None:
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return run
 
 
 def peak(device: torch.device) -> int:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import platform
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from benchmarks.timing import median
 from pipeline import params
 from pipeline.errors import run_main
 from pipeline.learners import count
@@ -49,7 +48,9 @@ def main(argv: list[str]) -> None:
     print("| family | learner | parameters | ms a step (median) | ratio to meta_mlp |\n|---|---|---|---|---|")
     for family in settings.grid.families:
         split = as_split(make_family(settings, family).generate()["train"]).to(device)
-        rows = {name: _row(settings, family, name, split, args) for name in settings.grid.learners}
+        rows = {
+            name: time_step(settings, family, name, split, args.seeds, args.seconds) for name in settings.grid.learners
+        }
         reference = rows["meta_mlp"][1] if "meta_mlp" in rows else float("nan")
         for name, (parameters, milliseconds) in rows.items():
             ratio = milliseconds / reference
@@ -67,11 +68,13 @@ def _table_of_mixing(settings: Params, seconds: float) -> None:
             print(f"| {family} | {mixing} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.1f} |", flush=True)
 
 
-def _row(settings: Params, family: str, name: str, split: Split, args: argparse.Namespace) -> tuple[int, float]:
-    """Trainable parameters of a seed, and milliseconds of a whole training step."""
+def time_step(
+    settings: Params, family: str, name: str, split: Split, n_seeds: int, seconds: float
+) -> tuple[int, float]:
+    """Trainable parameters of a seed, and milliseconds of a whole training step of a pack, on the split's device."""
     programs, section = make_family(settings, family), settings.learner(family, name)
     template, training = make_template(settings, family), getattr(settings.training, family)
-    device, seeds = split.x.device, range(args.seeds)
+    device, seeds = split.x.device, range(n_seeds)
     learners = [seeded_learner(name, programs, template, section, seed).to(device) for seed in seeds]
     streams = [Batches(seed, split.counts.cpu().numpy(), training.batch, training.meta_batch) for seed in seeds]
     u = torch.from_numpy(programs.codes(split.intents)).to(device)
@@ -83,7 +86,7 @@ def _row(settings: Params, family: str, name: str, split: Split, args: argparse.
             number += 1
             step(number)
 
-    return count(learners[0])["trainable"], median(steps, args.seconds, device) / STEPS_AT_ONCE[device.type]
+    return count(learners[0])["trainable"], median(steps, seconds, device) / STEPS_AT_ONCE[device.type]
 
 
 def _against_sparse(settings: Params, family: str, rank: int, seconds: float) -> tuple[float, float]:
@@ -103,23 +106,6 @@ def _against_sparse(settings: Params, family: str, rank: int, seconds: float) ->
     sparse = SparseMetaGnn(learner)
     blocks = median(lambda: step(learner.slots), seconds, u.device)
     return blocks, median(lambda: step(sparse.slots), seconds, u.device)
-
-
-def median(call: Callable[[], None], seconds: float, device: torch.device) -> float:
-    """Median milliseconds of a call and of all that it starts on the device, over at least three, after a warm-up."""
-
-    def finished() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    call()
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 3:
-        start = finished()
-        call()
-        times.append(finished() - start)
-    return statistics.median(times) * 1e3
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers.looped_meta_mlp import LoopedMetaMlp
-from benchmarks.step_time import median
+from benchmarks.timing import median
 from pipeline import params
 from pipeline.errors import run_main
 from pipeline.learners.meta_mlp import MetaMlp
