@@ -9,9 +9,10 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluate import configuration_digest
 from pipeline.files import read_json, replacing_directory
+from pipeline.paper import RESULTS
 from pipeline.params import LEARNERS
 
-WEIGHTS = Path("results/paper/weights")
+WEIGHTS = RESULTS / "weights"
 FILES = ("config.json", "weights.safetensors")
 # All kept weights together: a clone stays small.
 MOST_BYTES = 20 * 10**6

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import params as settings
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.params import Params, learner_section
+from pipeline.params import Params
 from pipeline.training.recipe import Recipe, recipe
 
 PROFILE = Path("profiles/paper.yaml")
@@ -34,10 +34,6 @@ def _of_paper(params: Params, of: Recipe, root: Path) -> bool:
 
 
 def _same(of: Recipe, run: dict[str, Any]) -> bool:
-    """Whether a kept run had these settings. A setting that is younger than the run had its default in it."""
-    try:
-        used = learner_section(of.learner, run["settings"]).model_dump(mode="json")
-    except (KeyError, ValueError):
-        return False
-    now = of.values()
+    """Whether a kept run had these settings."""
+    used, now = settings.completed(of.learner, run["settings"]), of.values()
     return (used, run["training"]) == (now["settings"], now["training"])

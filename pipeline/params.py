@@ -61,8 +61,8 @@ def _seed_or_pack(value: Any) -> int | str:
 
 class Seeded(Section):
     """`seeds`: what is trained for each row of a table. An item is one seed (3), which has a process of its own, or
-    a pack of seeds ("0-9"), which one process trains at once as one batched program: much faster on a GPU, and on a
-    CPU for tiny learners. A seed gives the same curves either way, but for rounding. Adding an item trains that item.
+    a pack of seeds ("0-9"), which one process trains at once as one batched program: made for a GPU; on a CPU it
+    pays for tiny learners. A seed gives the same curves either way, but for rounding. Adding an item trains that item.
     """
 
     seeds: Annotated[tuple[Annotated[int | str, PlainValidator(_seed_or_pack)], ...], Field(min_length=1)]
@@ -457,6 +457,17 @@ def learner_section(learner: str, settings: dict[str, Any]) -> LearnerSection:
     kind: Any = LearnerSections.model_fields[learner].annotation
     section: LearnerSection = kind.model_validate(settings)
     return section
+
+
+def completed(learner: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings of an earlier run with the defaults of those that are younger than it, as JSON.
+
+    None if they hold a setting that there is no more.
+    """
+    try:
+        return learner_section(learner, settings).model_dump(mode="json")
+    except (KeyError, ValueError):
+        return None
 
 
 def read_yaml(path: Path | str) -> Any:

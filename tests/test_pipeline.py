@@ -22,12 +22,7 @@ COPIED = ("pipeline", "stages", "profiles", "results", "dvc.yaml", ".dvcignore",
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone's worth of files with tiny settings, after one `dvc repro`."""
     root = tmp_path_factory.mktemp("workspace")
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy(source, root / name)
+    copy_project(root)
     write(root, tiny_settings())
     run(root, "git", "init", "-q")
     run(root, "git", "config", "user.name", "tests")
@@ -37,6 +32,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dvc(root, "init", "-q")
     dvc(root, "repro")
     return root
+
+
+def copy_project(root: Path) -> None:
+    """What a clone has of the pipeline, without its settings."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, root / name)
 
 
 def tiny_settings() -> dict[str, Any]:

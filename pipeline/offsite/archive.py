@@ -89,4 +89,6 @@ def _line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         finding = error.errors()[0]
         return f"its manifest: {'.'.join(map(str, finding['loc']))}: {finding['msg']}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).strip("'\"") or type(error).__name__

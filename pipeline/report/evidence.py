@@ -176,9 +176,12 @@ def _runs(path: Path, learner: str, remedy: str) -> dict[int, Run]:
     with advising(remedy):
         values = read_json(path)
     try:
-        runs = [_completed(run, learner) for run in TypeAdapter(list[Run]).validate_python(values)]
+        runs = TypeAdapter(list[Run]).validate_python(values)
     except ValidationError as error:
         raise UserError(f"{path} does not describe runs ({_why(error)}); {remedy}") from None
+    runs = [
+        run.model_copy(update={"settings": params.completed(learner, run.settings) or run.settings}) for run in runs
+    ]
     by_seed = {run.seed: run for run in runs}
     if len(by_seed) < len(runs):
         raise UserError(f"{path} names a seed more than once; {remedy}")
@@ -188,15 +191,6 @@ def _runs(path: Path, learner: str, remedy: str) -> dict[int, Run]:
             if getattr(run, part) != getattr(runs[0], part):
                 raise UserError(f"{path}: seeds {runs[0].seed} and {run.seed} differ in {part}; {remedy}")
     return by_seed
-
-
-def _completed(run: Run, learner: str) -> Run:
-    """The run with the defaults of settings that are younger than it."""
-    try:
-        settings = params.learner_section(learner, run.settings).model_dump(mode="json")
-    except (KeyError, ValueError):  # settings that there are no more
-        return run
-    return run.model_copy(update={"settings": settings})
 
 
 def _changed(of: Recipe, run: Run) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_pipeline import COPIED, ROOT, YAML_FILE, dvc, ran, run, stale, tiny_settings, write
+from tests.test_pipeline import YAML_FILE, copy_project, dvc, ran, run, stale, tiny_settings, write
 
 NEUROP = (sys.executable, "-m", "pipeline")
 STAGES = {"train@sumfirst-direct_mlp-0-1", "train@sumfirst-direct_mlp-2"}
@@ -18,12 +18,8 @@ STAGES = {"train@sumfirst-direct_mlp-0-1", "train@sumfirst-direct_mlp-2"}
 def checkout(tmp_path: Path) -> Path:
     """A clone with DVC in which nothing has run, and settings of one learner with a pack and a seed."""
     root = tmp_path / "checkout"
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy(source, root / name)
+    root.mkdir()
+    copy_project(root)
     settings = tiny_settings()
     settings["grid"] = {"families": ["sumfirst"], "learners": ["direct_mlp"], "seeds": ["0-1", 2]}
     settings["training"]["sumfirst"].update(steps=4, eval_every=2)
