@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from pipeline.report import names
 from pipeline.report.evidence import Cell, Evidence
 from pipeline.report.published import published
-from pipeline.report.style import INK, PAPER, own_style
+from pipeline.style import INK, PAPER, own_style, to_svg
 
 FEWEST_FOR_A_BOX = 4
 PAPER_MARK: dict[str, Any] = {
@@ -54,10 +53,7 @@ def draw(family: str, shown: Sequence[Series]) -> str:
         _scatter(left, shown)
         _distribution(right, shown)
         _key(figure, any(one.paper is not None for one in shown))
-        buffer = io.StringIO()
-        title = f"{names.family(family).label}: accuracy on test and ood, per seed"
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    return buffer.getvalue()
+        return to_svg(figure, f"{names.family(family).label}: accuracy on test and ood, per seed")
 
 
 def _series(cell: Cell) -> Series:

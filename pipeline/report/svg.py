@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from pipeline.errors import UserError
-from pipeline.report.style import INK, PAPER, RULE
+from pipeline.style import INK, PAPER, RULE
 
 THEME = {INK: "var(--ink)", RULE: "var(--rule)", PAPER: "var(--page)"}
 ACTIVE = {"script", "foreignObject", "image", "iframe", "a", "animate", "set"}

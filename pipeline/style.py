@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-# The page turns these three into its own colours, light or dark (see svg.py).
+# The page turns these three into its own colours, light or dark (see report/svg.py).
 INK, RULE, PAPER = "#1a1a1a", "#d9d9d9", "#ffffff"
 
 SETTINGS: dict[RcKeyType, Any] = {
@@ -47,3 +49,10 @@ def own_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
         yield
+
+
+def to_svg(figure: Figure, title: str) -> str:
+    """The figure as SVG. Equal figures give equal bytes; draw and write it within `own_style`."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+    return buffer.getvalue()

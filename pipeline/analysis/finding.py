@@ -1,0 +1,86 @@
+"""What one analysis found: sentences, numbers, tables and figures, in memory and on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json, write_text
+
+
+class DoesNotApply(Exception):
+    """Why an analysis says nothing of a subject, as a sentence."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one analysis.
+
+    Args:
+        name: that of its module, and of its directory.
+        title: heading on the page.
+        text: sentences, each with what was found and what that means.
+        numbers: what others may compare, flat; JSON-able.
+        tables: by name, each with its caption in `captions`.
+        figures: SVG by name, each with its caption in `captions`.
+        applies: False if it says only why there is nothing to say.
+    """
+
+    name: str
+    title: str
+    text: tuple[str, ...] = ()
+    numbers: dict[str, float | int | str | None] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)
+    applies: bool = True
+
+
+# Digits kept: more differ between machines, and say nothing.
+PRECISION = 6
+
+
+def write(directory: Path, finding: Finding) -> None:
+    """Write `finding.json`, `<table>.csv` and `<figure>.svg` to `directory`."""
+    directory.mkdir(parents=True)
+    for name, table in finding.tables.items():
+        csv = table.to_csv(index=False, float_format=f"%.{PRECISION}g", lineterminator="\n")
+        write_text(directory / f"{name}.csv", csv)
+    for name, svg in finding.figures.items():
+        write_text(directory / f"{name}.svg", svg)
+    write_json(directory / "finding.json", _said(finding))
+
+
+def read(directory: Path) -> Finding:
+    """What `write` wrote. Raises `UserError` if a file is missing or damaged."""
+    said = read_json(directory / "finding.json")
+    try:
+        tables = {name: pd.read_csv(directory / f"{name}.csv") for name in said.pop("tables")}
+        figures = {name: (directory / f"{name}.svg").read_text(encoding="utf-8") for name in said.pop("figures")}
+        return Finding(**{**said, "text": tuple(said["text"])}, tables=tables, figures=figures)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{directory}/finding.json is not an analysis ({error}); make it again") from None
+
+
+def _said(finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "title": finding.title,
+        "text": list(finding.text),
+        "numbers": {name: _rounded(value) for name, value in finding.numbers.items()},
+        "captions": finding.captions,
+        "applies": finding.applies,
+        "tables": list(finding.tables),
+        "figures": list(finding.figures),
+    }
+
+
+def _rounded(value: float | int | str | None) -> float | int | str | None:
+    """JSON has no NaN; it is written as null."""
+    if not isinstance(value, float):
+        return value
+    return None if value != value else float(f"{value:.{PRECISION}g}")
