@@ -28,19 +28,23 @@ def _writing(output: Path) -> Iterator[None]:
         raise UserError(f"{output} cannot be written ({error.strerror or error}); give another file with -o") from None
 
 
-def synthesize(args: argparse.Namespace) -> None:
-    """Write the program file of an intent."""
+def _chosen(args: argparse.Namespace) -> Path:
+    """The directory of the run that `--learner`, `--seed` and `--kept` ask for."""
     from pipeline.kept import choose
     from pipeline.synthesis import choose_run
-    from pipeline.synthesis import synthesize as write
     from pipeline.training.run import Places
 
     if args.kept:
-        directory = choose(args.family, args.learner)
-    else:
-        places = Places()
-        directory = places.run(choose_run(params.load(), args.family, args.learner, args.seed, places))
-    program = write(directory, args.intent)
+        return choose(args.family, args.learner)
+    places = Places()
+    return places.run(choose_run(params.load(), args.family, args.learner, args.seed, places))
+
+
+def synthesize(args: argparse.Namespace) -> None:
+    """Write the program file of an intent."""
+    from pipeline.synthesis import synthesize as write
+
+    program = write(_chosen(args), args.intent)
     output = Path(f"{args.family}-{program.intent}.safetensors") if args.output is None else args.output
     with _writing(output):
         program.save(output)
@@ -185,6 +189,30 @@ def bring(args: argparse.Namespace) -> None:
     register([*brought.placed, *brought.same])
 
 
+def analyze(args: argparse.Namespace) -> None:
+    """Print what a trained run learned; with -o write tables and figures too."""
+    from pipeline.analysis.analyse import analyse
+    from pipeline.analysis.finding import write
+    from pipeline.analysis.subject import load
+    from pipeline.files import replacing_directory
+
+    directory = _chosen(args)
+    subject = load(directory)
+    if subject is None:
+        raise UserError(f"{args.learner} is a direct baseline and writes no weights; name a meta-learner")
+    if args.output is not None and args.output.exists():
+        raise UserError(f"{args.output} exists already; give another directory with -o")
+    findings = analyse(subject)
+    print(f"{args.family}, {subject.name}, {len(subject.intents)} intents")
+    for finding in findings:
+        print("\n".join(["", finding.title, *(f"  {sentence}" for sentence in finding.text)]))
+    if args.output is not None:
+        with replacing_directory(args.output) as temporary:
+            for finding in findings:
+                write(temporary / finding.name, finding)
+        print(f"\n{args.output}: tables and figures")
+
+
 def report(args: argparse.Namespace) -> int:
     """Make a report, or compare it with what its evaluations give."""
     from pipeline.report import REPORTS, build, check
@@ -217,6 +245,16 @@ def record(args: argparse.Namespace) -> None:
     print(f"{RESULTS}: {len(added)} runs added or replaced: {_few(added)}")
 
 
+def _choice(made: argparse.ArgumentParser) -> None:
+    """The arguments that `_chosen` reads."""
+    made.add_argument("--learner", help="default: the meta-learner with the best val accuracy")
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=seed, help="default: the seed with the best val accuracy")
+    which.add_argument(
+        "--kept", action="store_true", help="use the full protocol's weights in results/paper/, not your runs'"
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = Parser(prog="neurop", description=__doc__)
@@ -231,12 +269,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("family", choices=params.FAMILIES)
     made.add_argument("intent", help="addmod: p; sumfirst: n; arc1d: fill, flip, hollow, move_right:D, recolor_bar:C")
     made.add_argument("-o", "--output", type=Path, help="file to write (default: FAMILY-INTENT.safetensors)")
-    made.add_argument("--learner", help="default: the meta-learner with the best val accuracy")
-    which = made.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=seed, help="default: the seed with the best val accuracy")
-    which.add_argument(
-        "--kept", action="store_true", help="use the full protocol's weights in results/paper/, not your runs'"
-    )
+    _choice(made)
 
     made = command("run", run, "run a program on one input")
     made.add_argument("file", type=Path)
@@ -245,6 +278,11 @@ def parser() -> argparse.ArgumentParser:
     made = command("verify", verify, "check a program: every input where that is possible, else fresh ones")
     made.add_argument("file", type=Path)
     made.add_argument("--seed", type=seed, default=0, help="of the fresh inputs")
+
+    made = command("analyze", analyze, "say what a trained run learned: geometry, mechanism, closed form, certificates")
+    made.add_argument("family", choices=params.FAMILIES)
+    made.add_argument("-o", "--output", type=Path, help="a new directory for tables and figures")
+    _choice(made)
 
     made = command("graph", graph, "draw the neural graph of a family's template")
     made.add_argument("family", choices=params.FAMILIES)

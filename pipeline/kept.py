@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.evaluate import configuration_digest
 from pipeline.files import read_json, replacing_directory
 from pipeline.paper import RESULTS
-from pipeline.params import LEARNERS
+from pipeline.params import FAMILIES, LEARNERS
 
 WEIGHTS = RESULTS / "weights"
 FILES = ("config.json", "weights.safetensors")
@@ -49,14 +49,25 @@ def keep(root: Path, cell: str, runs: list[dict[str, Any]], directories: dict[in
     return True
 
 
+def kept_runs(root: Path = Path()) -> dict[str, dict[str, Path]]:
+    """The directories of all kept runs, by family and learner."""
+    found: dict[str, dict[str, Path]] = {}
+    for family in FAMILIES:
+        places = {name: root / WEIGHTS / family / name for name in LEARNERS}
+        here = {name: place for name, place in places.items() if (place / "config.json").exists()}
+        if here:
+            found[family] = here
+    return found
+
+
 def choose(family: str, learner: str | None, root: Path = Path()) -> Path:
     """The kept run of a family with the best val accuracy, or that of one learner.
 
     Raises `UserError` if there is none.
     """
     names = LEARNERS if learner is None else (learner,)
-    places = [root / WEIGHTS / family / name for name in names]
-    runs = [read_json(place / "config.json") | {"place": place} for place in places if (place / "config.json").exists()]
+    places = [place for name, place in kept_runs(root).get(family, {}).items() if name in names]
+    runs = [read_json(place / "config.json") | {"place": place} for place in places]
     if not runs:
         raise UserError(
             f"{WEIGHTS} holds no run of {family}/{learner or 'any meta-learner'}; leave out --kept to use your own"

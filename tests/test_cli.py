@@ -17,6 +17,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from pipeline.analysis.analyse import ANALYSES
+from pipeline.analysis.finding import read
 from pipeline.cli import main
 from pipeline.errors import UserError, run_main
 from pipeline.params import read_yaml
@@ -119,6 +121,18 @@ def test_verify_tries_all_inputs_and_exits_0_only_if_all_are_right(program: Path
     code, out, _ = neurop("verify", str(exact_sum(program, 3)))
     assert code == 1
     assert out.startswith("not verified: 625 of 3125 right (0.2000)")
+
+
+def test_analyze_prints_every_finding_and_writes_it_where_asked(here: Path, neurop: Neurop) -> None:
+    code, out, _ = neurop("analyze", "sumfirst", "--seed", "3", "-o", "found")
+    assert code == 0
+    assert out.startswith("sumfirst, meta_mlp seed 3, ")
+    for name, (title, _) in ANALYSES.items():
+        finding = read(here / "found" / name)
+        assert title in out
+        assert all(sentence in out for sentence in finding.text)
+    refused(neurop("analyze", "sumfirst", "--seed", "3", "-o", "found"), "found exists already", "-o")
+    refused(neurop("analyze", "addmod"), "no trained run of addmod")
 
 
 def test_graph_draws_the_template(here: Path, neurop: Neurop) -> None:
@@ -280,6 +294,9 @@ def test_params_explains_a_setting_and_what_reruns(neurop: Neurop, monkeypatch: 
         ("train", ["ablations-addmod", "meta_mlp", "0"]),
         ("train", ["ablations-addmod", "../avg", "0"]),
         ("train", ["ablations-../..", "avg", "0"]),
+        ("analyze", []),
+        ("analyze", ["../.."]),
+        ("analyze_paper", ["addmod"]),
         ("report", ["../.."]),
     ],
 )

@@ -106,6 +106,9 @@ def test_everything_is_there_and_nothing_is_stale(workspace: Path) -> None:
             files = {p.name for p in (workspace / "data" / "runs" / family / learner / "0").iterdir()}
             assert files == {"weights.safetensors", "last.safetensors", "history.parquet", "config.json"}
             assert (workspace / "data" / "evaluations" / family / learner / "accuracy.csv").exists()
+        findings = workspace / "data" / "analyses" / family
+        assert {path.name for path in findings.iterdir()} == {"meta_mlp", "comparison"}
+        assert f"analyses/{family}/meta_mlp/sensitivity/" in (workspace / "reports" / "index.html").read_text()
     for row in ("avg", "separate"):
         assert (workspace / "data" / "runs" / "ablations-addmod" / row / "0" / "weights.safetensors").exists()
         assert (workspace / "data" / "evaluations" / "ablations-addmod" / row / "accuracy.csv").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.analysis import certificate, clock, closed_form, comparison, geometry, sensitivity, spectrum, symbolic
@@ -26,22 +27,21 @@ COMPARISON = ("comparison", "Runs side by side")
 
 def analyse(subject: Subject) -> list[Finding]:
     """Every analysis of one run; one that does not apply says why."""
-    return [_found(name, title, lambda of=of: of(subject)) for name, (title, of) in ANALYSES.items()]
+    return [_found(name, title, partial(of, subject)) for name, (title, of) in ANALYSES.items()]
 
 
 def compare(subjects: Sequence[Subject]) -> Finding:
     """What the runs of one family have in common, and what not."""
-    return _found(*COMPARISON, lambda: comparison.analyse(subjects))
+    return _found(*COMPARISON, partial(comparison.analyse, subjects))
 
 
 def analyse_family(best: dict[str, Path], runs: Sequence[Path], output: Path) -> dict[str, float | int | str | None]:
-    """Write the findings on one family to `output`, which must not exist; returns all their numbers.
+    """Write the findings on one family below `output`; returns all their numbers.
 
     Args:
         best: the run to analyse of each learner, by name; of direct baselines, which write no weights, nothing is made.
         runs: all runs to compare.
     """
-    output.mkdir(parents=True)
     numbers: dict[str, float | int | str | None] = {}
     for learner, directory in best.items():
         subject = load(directory)

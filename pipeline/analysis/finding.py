@@ -27,6 +27,7 @@ class Finding:
         numbers: what others may compare, flat; JSON-able.
         tables: by name, each with its caption in `captions`.
         figures: SVG by name, each with its caption in `captions`.
+        programs: plain Python by name, each with its caption in `captions`.
         applies: False if it says only why there is nothing to say.
     """
 
@@ -36,6 +37,7 @@ class Finding:
     numbers: dict[str, float | int | str | None] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, str] = field(default_factory=dict)
+    programs: dict[str, str] = field(default_factory=dict)
     captions: dict[str, str] = field(default_factory=dict)
     applies: bool = True
 
@@ -45,14 +47,21 @@ PRECISION = 6
 
 
 def write(directory: Path, finding: Finding) -> None:
-    """Write `finding.json`, `<table>.csv` and `<figure>.svg` to `directory`."""
+    """Write `finding.json`, `<table>.csv`, `<figure>.svg` and `<program>.py` to `directory`."""
     directory.mkdir(parents=True)
-    for name, table in finding.tables.items():
-        csv = table.to_csv(index=False, float_format=f"%.{PRECISION}g", lineterminator="\n")
-        write_text(directory / f"{name}.csv", csv)
-    for name, svg in finding.figures.items():
-        write_text(directory / f"{name}.svg", svg)
+    for name, text in files(finding).items():
+        write_text(directory / name, text)
     write_json(directory / "finding.json", _said(finding))
+
+
+def files(finding: Finding) -> dict[str, str]:
+    """Its tables, figures and programs as text, by file name."""
+    tables = {
+        f"{name}.csv": table.to_csv(index=False, float_format=f"%.{PRECISION}g", lineterminator="\n")
+        for name, table in finding.tables.items()
+    }
+    figures = {f"{name}.svg": svg for name, svg in finding.figures.items()}
+    return tables | figures | {f"{name}.py": text for name, text in finding.programs.items()}
 
 
 def read(directory: Path) -> Finding:
@@ -61,8 +70,9 @@ def read(directory: Path) -> Finding:
     try:
         tables = {name: pd.read_csv(directory / f"{name}.csv") for name in said.pop("tables")}
         figures = {name: (directory / f"{name}.svg").read_text(encoding="utf-8") for name in said.pop("figures")}
-        return Finding(**{**said, "text": tuple(said["text"])}, tables=tables, figures=figures)
-    except (KeyError, TypeError, ValueError) as error:
+        programs = {name: (directory / f"{name}.py").read_text(encoding="utf-8") for name in said.pop("programs")}
+        return Finding(**{**said, "text": tuple(said["text"])}, tables=tables, figures=figures, programs=programs)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory}/finding.json is not an analysis ({error}); make it again") from None
 
 
@@ -76,6 +86,7 @@ def _said(finding: Finding) -> dict[str, Any]:
         "applies": finding.applies,
         "tables": list(finding.tables),
         "figures": list(finding.figures),
+        "programs": list(finding.programs),
     }
 
 

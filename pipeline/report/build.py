@@ -1,4 +1,4 @@
-"""The whole report in one directory: `index.html`, `tables/`, `figures/`."""
+"""The whole report in one directory: `index.html`, `tables/`, `figures/`, `analyses/`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline.report.accuracies import table2, table3
 from pipeline.report.budgets import budgets
 from pipeline.report.evidence import Evidence, gather
 from pipeline.report.figures import draw, series
+from pipeline.report.mechanisms import mechanisms
 from pipeline.report.page import render
 from pipeline.report.sizes import table4
 from pipeline.report.source import Source
@@ -44,9 +45,11 @@ def contents(source: Source) -> dict[str, str]:
     """The report's files: their paths within it, and their text."""
     evidence = gather(source)
     tables, figures, graphs = all_tables(evidence), _figures(evidence), _graphs(evidence)
+    found = mechanisms(evidence)
     files = {f"tables/{table.name}.{kind}": write(table) for table in tables for kind, write in FORMATS.items()}
     files |= {f"figures/{family}.svg": svg for family, svg in figures.items()}
-    return files | {"index.html": render(evidence, tables, figures, graphs)}
+    files |= {path: text for mechanism in found for path, text in mechanism.files.items()}
+    return files | {"index.html": render(evidence, tables, figures, graphs, found)}
 
 
 def all_tables(evidence: Evidence) -> list[Table]:

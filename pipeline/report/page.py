@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.files import digest
 from pipeline.programs import SPLITS, make_family
 from pipeline.report import anchors, names
 from pipeline.report.evidence import Cell, Evidence
+from pipeline.report.mechanisms import Mechanism, cells
 from pipeline.report.svg import inline, width
 from pipeline.report.table import MISSING, Table
 from pipeline.training import recipe
@@ -32,7 +34,13 @@ class Figure:
     width: int
 
 
-def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, str], graphs: Mapping[str, str]) -> str:
+def render(
+    evidence: Evidence,
+    tables: Sequence[Table],
+    figures: Mapping[str, str],
+    graphs: Mapping[str, str],
+    found: Sequence[Mechanism],
+) -> str:
     """The page. `figures` and `graphs` are SVG by family; equal inputs give equal bytes."""
     # StrictUndefined: a misspelt name in the page is an error, not an empty place.
     environment = Environment(
@@ -56,6 +64,8 @@ def render(evidence: Evidence, tables: Sequence[Table], figures: Mapping[str, st
         families=[_family(evidence, family) for family in evidence.params.grid.families],
         ablations=[_ablations(evidence, family) for family in evidence.params.ablations.families],
         ablated=evidence.params.ablations,
+        mechanisms={family: list(those) for family, those in groupby(found, lambda one: one.family)},
+        cells=cells,
         anchors=anchors,
         names=names,
         missing=MISSING,

@@ -21,6 +21,7 @@ class Source:
     evaluations: Path
     splits: Path
     graphs: Path
+    analyses: Path
     complete: bool
 
     def evaluation(self, study: str, name: str) -> Path:
@@ -41,6 +42,7 @@ def current(root: Path = Path()) -> Source:
         evaluations=root / "data" / "evaluations",
         splits=root / "data" / "metrics" / "splits",
         graphs=root / "data" / "graphs",
+        analyses=root / "data" / "analyses",
         complete=True,
     )
 
@@ -55,5 +57,6 @@ def paper(root: Path = Path()) -> Source:
         evaluations=results / "evaluations",
         splits=results / "splits",
         graphs=results / "graphs",
+        analyses=results / "analyses",
         complete=False,
     )

@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from pipeline.analysis.analyse import ANALYSES, COMPARISON
+from pipeline.analysis.finding import Finding
+from pipeline.analysis.finding import write as write_finding
 from pipeline.evaluation.evaluate import COLUMNS
 from pipeline.evaluation.tables import write
 from pipeline.files import write_json
 from pipeline.params import Params, load
 from pipeline.report import Source
+from pipeline.style import own_style, to_svg
 from tests.helpers import changed, tiny_values, write_params
 
 SEEDS = (0, 1, 2)
@@ -112,11 +117,38 @@ def settings(source: Source, changes: dict[str, Any] | None = None) -> None:
     write_params(source.settings, changed(values, changes or {}))
 
 
+FOUND = "The made-up finding on "
+
+
+def put_analyses(source: Source, family: str) -> None:
+    """Write findings of every sort on the one meta-learner, and one that does not apply on all runs."""
+    directory = source.analyses / family
+    for name, (title, _) in ANALYSES.items():
+        write_finding(directory / "meta_mlp" / name, _finding(name, title, family))
+    write_finding(directory / COMPARISON[0], Finding(*COMPARISON, ("There is one run only.",), applies=False))
+
+
+def _finding(name: str, title: str, family: str) -> Finding:
+    with own_style():
+        svg = to_svg(Figure(figsize=(1, 1)), title)
+    return Finding(
+        name,
+        title,
+        (f"{FOUND}{family}: 1 < 2.",),
+        {"share": 0.5, "none": float("nan")},
+        {"numbers": pd.DataFrame({"intent": ["p=3", "p=5"], "value": [0.25, float("nan")], "passed": [True, False]})},
+        {"picture": svg},
+        {"sum": "def answer(a: int) -> int:\n\n    return a\n"},
+        {"numbers": "Every number", "picture": "Figure 9 of the paper", "sum": "The program"},
+    )
+
+
 def world(source: Source) -> None:
     """Write a whole set of inputs."""
     settings(source)
     for family in COUNTS:
         put_splits(source, family)
+        put_analyses(source, family)
         for learner in LEARNERS:
             put(source, family, learner)
 
