@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import params
-from pipeline.command_line import Parser, duration, seed
+from pipeline.command_line import Parser, count, duration, seed
 from pipeline.errors import UserError, run_main
 
 NOT_ALL_RIGHT = FAILED = 1
@@ -213,6 +213,28 @@ def analyze(args: argparse.Namespace) -> None:
         print(f"\n{args.output}: tables and figures")
 
 
+def flow(args: argparse.Namespace) -> int:
+    """Run what is stale side by side; exit code 1 if a stage fails."""
+    from pipeline.flows.plan import plan
+
+    params.load()
+    if args.dry_run:
+        for stage in plan(args.targets):
+            print(f"{stage.name}{f' after {_few(list(stage.after))}' if stage.after else ''}")
+        return 0
+    from pipeline.flows.environment import prepare
+
+    prepare()
+    from pipeline.flows.flow import reproduce
+    from pipeline.flows.process import log_file
+
+    board = reproduce(args.targets, args.workers, args.per_device, args.retries)
+    for name, why in board.failed:
+        print(f"failed: {name}: {why} ({log_file(name)})")
+    print(board.summary())
+    return 0 if board.finished else FAILED
+
+
 def report(args: argparse.Namespace) -> int:
     """Make a report, or compare it with what its evaluations give."""
     from pipeline.report import REPORTS, build, check
@@ -301,6 +323,13 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="RECIPE", help="such as addmod-meta_mlp; repeatable"
     )
     made.add_argument("--dry-run", action="store_true", help="list them in their order and train nothing")
+
+    made = command("flow", flow, "run what is stale side by side, as a Prefect flow")
+    made.add_argument("targets", nargs="*", help="stages or groups, such as evaluate (default: all)")
+    made.add_argument("--workers", type=count, help="training stages at a time without a GPU (default: one a core)")
+    made.add_argument("--per-device", type=count, default=1, help="training stages that may share one GPU")
+    made.add_argument("--retries", type=int, choices=range(4), default=1, help="of a stage that crashed")
+    made.add_argument("--dry-run", action="store_true", help="list the stages in their order and run nothing")
 
     made = command("bundle", bundle, "write finished runs and checkpoints into a file for another machine")
     made.add_argument("output", type=Path, help="such as out.zip")

@@ -26,6 +26,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """A number of things from the command line, 1 to 999."""
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 to 999")
+    return int(text)
+
+
 def duration(text: str) -> float:
     """A time from the command line, in the option's unit; 0 is the shortest."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) > LONGEST:

@@ -154,6 +154,23 @@ def test_a_pack_of_seeds_is_one_stage_and_nothing_behind_it_notices(restored: Pa
     assert stale(restored, "train@addmod-meta_mlp") == {"train@addmod-meta_mlp-1-3"}
 
 
+def test_the_flow_runs_what_is_stale_and_what_is_behind_it(restored: Path) -> None:
+    """The same outputs as `dvc repro`, stage by stage in processes of their own; then there is nothing to do."""
+    settings = tiny_settings()
+    settings["grid"]["seeds"] = [0, 1]
+    write(restored, settings)
+    neurop = [sys.executable, "-m", "pipeline", "flow"]
+    planned = run(restored, *neurop, "evaluate@sumfirst-meta_mlp", "--dry-run").splitlines()
+    assert planned == ["train@sumfirst-meta_mlp-1", "evaluate@sumfirst-meta_mlp after train@sumfirst-meta_mlp-1"]
+    assert run(restored, *neurop, "evaluate@sumfirst-meta_mlp").splitlines()[-1] == "2 done"
+    assert stale(restored, "train@sumfirst-meta_mlp", "evaluate@sumfirst-meta_mlp") == set()
+    assert run(restored, *neurop, "evaluate@sumfirst-meta_mlp").splitlines()[-1] == "nothing to do"
+    settings["programs"]["sumfirst"]["train"] = "many"
+    write(restored, settings)
+    wrong = subprocess.run([*neurop, "report"], cwd=restored, capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 def test_changing_a_learner_reruns_that_learner_alone(restored: Path) -> None:
     settings = tiny_settings()
     settings["learners"]["addmod"]["meta_mlp"]["learning_rate"] = 1e-4
