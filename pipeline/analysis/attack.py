@@ -9,7 +9,8 @@ from torch import Tensor
 from pipeline.analysis.certified import Case, Checked
 
 WEAKEST = 8
-STEPS = 40
+DOUBLINGS = 6
+CLOSE_ENOUGH = 0.005
 
 
 def nearest_found(checked: Checked) -> float:
@@ -49,12 +50,11 @@ def _along(checked: Checked, x: np.ndarray, answers: np.ndarray) -> float:
         there = theta | {steepest: theta[steepest] + distance * direction}
         return bool(_least(checked.case(x, answers, there), 1)[0] < 0)
 
-    first = float(lead.detach()) / size[steepest]
-    high = next((first * 2.0**power for power in range(6) if changes(first * 2.0**power)), float("inf"))
+    first = float(lead.detach()) / size[steepest]  # where the lead would be used up, were it linear
+    tried = (first * 2.0**power for power in range(DOUBLINGS))
+    high = next((distance for distance in tried if changes(distance)), float("inf"))
     low = 0.0
-    for _ in range(STEPS if np.isfinite(high) else 0):
+    while np.isfinite(high) and high - low > CLOSE_ENOUGH * high:
         middle = (low + high) / 2
         low, high = (low, middle) if changes(middle) else (middle, high)
-        if high - low < 1e-3 * high:
-            break
     return high

@@ -17,6 +17,7 @@ from pipeline.style import INK, RULE, own_style, to_svg
 from pipeline.templates import Transformer
 
 FLOAT32_BITS, FEWEST_BITS = 24, 4
+MOST_LETTERS = 110  # of upright labels below the axis
 SERIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("int8 distance", "rounding to int8 moves θ this far", {"marker": "^", "color": "#0072b2"}),
     ("bfloat16 distance", "rounding to bfloat16 moves θ this far", {"marker": "s", "color": "#009e73"}),
@@ -95,16 +96,17 @@ def _sentences(subject: Subject, table: pd.DataFrame, passed: pd.DataFrame) -> l
     only = "" if perfect == n else " Of the others the right answers alone are certified."
     scope = "" if exhaustive else " It holds for the inputs tried; nothing is proven of others."
     through = ", carried through attention" if isinstance(subject.template, Transformer) else ""
+    unseen = int((passed["trained"] == "no").sum())
     loose = (passed["change found at"] / passed["radius"].where(passed["radius"] > 0)).dropna()
     return [
-        f"Of {of} intents, {n} have a network of accuracy {GATE} or more{below}.",
+        f"Of {of} intents, {n} have a network of accuracy {GATE} or more ({unseen} of them never trained){below}.",
         f"The margin γ, over {inputs}, is {_spread(passed['margin'])}; it is positive, so that every answer is right, "
         f"in {perfect} of {n}.{only}",
         f"Certified radius in θ: {_spread(passed['radius'])}. As long as the weights move less, in whatever direction, "
         f"no right answer changes. This is proven by layerwise norms (equation 3 of App. A.7{through}), in exact "
         f"arithmetic: the bound is computed in double precision and leaves out the rounding of the run itself.{scope}",
-        f"How much larger the true radius could be: a right answer was found to change, along a gradient, at a "
-        f"multiple of the certified radius of {_spread(loose)}.",
+        f"How loose that is: a right answer was found to change, along a gradient, at a multiple of the certified "
+        f"radius that is {_spread(loose)}. The true radius is no larger than that.",
     ]
 
 
@@ -159,9 +161,11 @@ def _caption(passed: pd.DataFrame) -> str:
 
 
 def _draw(passed: pd.DataFrame) -> str:
+    labels = list(passed["intent"])
+    slanted = len(labels) * max(map(len, labels)) > MOST_LETTERS
     with own_style():
-        figure = Figure(figsize=(7.6, 3.6))
-        axes = figure.add_axes((0.09, 0.27, 0.9, 0.70))
+        figure = Figure(figsize=(7.6, 4.2 if slanted else 3.6))
+        axes = figure.add_axes((0.09, 0.37, 0.9, 0.6) if slanted else (0.09, 0.27, 0.9, 0.7))
         place = np.arange(len(passed))
         for i in np.flatnonzero(passed["trained"] == "no"):
             axes.axvspan(i - 0.5, i + 0.5, color=RULE, alpha=0.6, linewidth=0)
@@ -170,9 +174,8 @@ def _draw(passed: pd.DataFrame) -> str:
             axes.plot(place, values, linestyle="none", markersize=5, label=label, **style)
         axes.set_yscale("log")
         axes.set_xlim(-0.6, len(passed) - 0.4)
-        labels = list(passed["intent"])
-        rotation = 45 if max(map(len, labels)) * len(labels) > 90 else 0
-        axes.set_xticks(place, labels, rotation=rotation, ha="right" if rotation else "center")
+        slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        axes.set_xticks(place, labels, **slant)
         axes.set_ylabel("distance in θ, sum of Frobenius norms")
         axes.grid(axis="y")
         figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=8, borderaxespad=0.1)

@@ -14,7 +14,7 @@ from pipeline.analysis.lipschitz import ROOT_2, body, operator_norm
 from pipeline.synthesis import EXHAUSTIVE, FRESH, NeuralProgram
 from pipeline.templates import Theta
 
-AT_ONCE = 10_000
+AT_ONCE = 4096
 CLOSE_ENOUGH = 1.001
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Protocol
 
 import torch
@@ -125,15 +125,21 @@ class _TransformerBody:
         middle = last[0] + update
         inner = torch.relu(middle @ theta["W_in"][0] + theta["b_in"][0])
         self.hidden = (middle + inner @ theta["W_out"][0] + theta["b_out"][0]).flatten(0, 1)  # [n·m, d]
-        self.norms = {name: _spectral(theta[name][0]) for name in ("W_Q", "W_K", "W_V", "W_in", "W_out")}
-        if c.output_projection:
-            self.norms["W_O"] = _spectral(theta["W_O"][0].flatten(0, 1))
+        self.theta = theta
         self.asked, self.longest = last[0].norm(dim=-1), stream[0].norm(dim=-1).amax(-1)[:, None]  # [n, m], [n, 1]
         self.query = queries.norm(dim=-1).transpose(1, 2)  # [n, m, h]
         self.keys_apart, self.values_apart = _apart(keys)[:, None], _apart(values)[:, None]  # [n, 1, h]
         self.stream_apart = _apart(stream[0])[:, None]  # [n, 1]
         self.mixed, self.middle, self.inner = (v.norm(dim=-1) for v in (mixed, middle, inner))  # [n, m]
         self.scale = template.d_head**-0.5
+
+    @cached_property
+    def norms(self) -> dict[str, Tensor]:
+        """‖W‖₂, of each head [h] for queries, keys and values."""
+        norms = {name: _spectral(self.theta[name][0]) for name in ("W_Q", "W_K", "W_V", "W_in", "W_out")}
+        if self.config.output_projection:
+            norms["W_O"] = _spectral(self.theta["W_O"][0].flatten(0, 1))
+        return norms
 
     def change(self, region: Mapping[str, float]) -> Change:
         c, norm = self.config, self.norms
