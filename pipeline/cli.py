@@ -65,9 +65,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check a program on all its inputs, or on fresh ones; exit code 1 if any is wrong."""
+    """Check a program on all its inputs, or on fresh ones, and certify it; exit code 1 if any is wrong."""
     import numpy as np
 
+    from pipeline.analysis.certified import check
+    from pipeline.analysis.verdict import lines
     from pipeline.synthesis import load_program
 
     program = load_program(args.file)
@@ -76,6 +78,7 @@ def verify(args: argparse.Namespace) -> int:
     verdict = "verified" if solved == checked else "not verified"
     share = f"{solved} of {checked} right ({solved / checked:.4f})"
     print(f"{verdict}: {share}, {what} of {program.family.name} {program.intent}")
+    print(*lines(check(program, np.random.default_rng(args.seed))), sep="\n")
     return 0 if solved == checked else NOT_ALL_RIGHT
 
 

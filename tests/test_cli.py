@@ -117,10 +117,25 @@ def exact_sum(path: Path, n: int) -> Path:
 
 def test_verify_tries_all_inputs_and_exits_0_only_if_all_are_right(program: Path, neurop: Neurop) -> None:
     code, out, _ = neurop("verify", str(exact_sum(program, 4)))
-    assert (code, out) == (0, "verified: 3125 of 3125 right (1.0000), all inputs there are of sumfirst n=4\n")
+    verdict, certificate, *rounding = out.splitlines()
+    assert (code, verdict) == (0, "verified: 3125 of 3125 right (1.0000), all inputs there are of sumfirst n=4")
+    assert certificate.startswith("margin 0.5 over all 3,125 inputs; no answer changes while the weights move less")
+    assert [line.split(";")[1] for line in rounding] == [" in fact 0 of 3,125 answers change"] * 2
+    assert all("moves them by 0: covered" in line for line in rounding)
     code, out, _ = neurop("verify", str(exact_sum(program, 3)))
     assert code == 1
     assert out.startswith("not verified: 625 of 3125 right (0.2000)")
+    assert "none of the 625 right answers changes while" in out
+
+
+def test_verify_certifies_nothing_of_weights_that_are_not_numbers(program: Path, neurop: Neurop) -> None:
+    path = exact_sum(program, 4)
+    with safe_open(path, "pt") as file:
+        about, theta = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    theta["b_0"][0] = torch.nan
+    save_file(theta, path, about)
+    code, out, _ = neurop("verify", str(path))
+    assert (code, out.splitlines()[1:]) == (1, ["no certificate: some weights are not finite"])
 
 
 def test_analyze_prints_every_finding_and_writes_it_where_asked(here: Path, neurop: Neurop) -> None:
