@@ -174,8 +174,8 @@ def _sentences(table: pd.DataFrame) -> tuple[str, ...]:
         "symmetricity of 1, and its right logit varies with a − b, so its irrelevance is lower. The ideal clock "
         "multiplies the embeddings: its gradients differ, and its right logit is the same at every distance "
         "(irrelevance 1). Circles, hence a circularity near 1, belong to both.",
-        "High values of the first two are no evidence by themselves: networks that compute nothing can score 1, "
-        "and uniform attention alone forces the first. Hence the control.",
+        "High values of the first two are no evidence by themselves, hence the control: networks that compute nothing "
+        "can score 1, and uniform attention makes gradients symmetric but for what the last token adds of its own.",
     )
 
 
