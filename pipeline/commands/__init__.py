@@ -1,0 +1,1 @@
+"""What the commands of `neurop` do; `pipeline/cli.py` has their arguments."""
