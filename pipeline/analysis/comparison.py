@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipeline import names
 from pipeline.analysis.canonical import distance, matched
 from pipeline.analysis.finding import DoesNotApply, Finding
 from pipeline.analysis.subject import GATE, Subject
 from pipeline.graph import from_template
-from pipeline.report import names
 from pipeline.style import INK, own_style, to_svg
 from pipeline.templates import Theta
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline import names
 from pipeline.params import MetaGnn
-from pipeline.report import anchors, names
+from pipeline.report import anchors
 from pipeline.report.accuracies import ACCURACY, remarks
 from pipeline.report.evidence import Evidence
 from pipeline.report.published import AXES, axes, published

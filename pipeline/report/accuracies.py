@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline import names
 from pipeline.evaluation.statistics import summarise
-from pipeline.report import anchors, names
+from pipeline.report import anchors
 from pipeline.report.evidence import Cell, Evidence
 from pipeline.report.published import KINDS, published
 from pipeline.report.table import BEST, Column, Row, Table, Value, ranked

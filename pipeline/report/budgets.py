@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.report import anchors, names
+from pipeline import names
+from pipeline.report import anchors
 from pipeline.report.evidence import Evidence
 from pipeline.report.published import published
 from pipeline.report.table import Column, Row, Table, Value

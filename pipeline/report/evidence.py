@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from pipeline import params
+from pipeline import names, params
 from pipeline.errors import UserError
 from pipeline.evaluation import statistics, tables
 from pipeline.files import read_json
 from pipeline.params import Params
 from pipeline.programs import SPLITS
-from pipeline.report import names
 from pipeline.report.checks import advising, check_accuracy, differences
 from pipeline.report.published import published
 from pipeline.report.source import Source

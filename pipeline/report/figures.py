@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.report import names
+from pipeline import names
 from pipeline.report.evidence import Cell, Evidence
 from pipeline.report.published import published
 from pipeline.style import INK, PAPER, own_style, to_svg

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline import names
 from pipeline.analysis.analyse import ANALYSES, COMPARISON
 from pipeline.analysis.finding import Finding, files, read
 from pipeline.errors import UserError
-from pipeline.report import names
 from pipeline.report.evidence import Evidence
 from pipeline.report.table import Column, Value
 

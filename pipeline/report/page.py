@@ -12,9 +12,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline import names
 from pipeline.files import digest
 from pipeline.programs import SPLITS, make_family
-from pipeline.report import anchors, names
+from pipeline.report import anchors
 from pipeline.report.evidence import Cell, Evidence
 from pipeline.report.mechanisms import Mechanism, cells
 from pipeline.report.svg import inline, width

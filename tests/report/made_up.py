@@ -138,8 +138,8 @@ def _finding(name: str, title: str, family: str) -> Finding:
         {"share": 0.5, "none": float("nan")},
         {"numbers": pd.DataFrame({"intent": ["p=3", "p=5"], "value": [0.25, float("nan")], "passed": [True, False]})},
         {"picture": svg},
-        {"sum": "def answer(a: int) -> int:\n\n    return a\n"},
         {"numbers": "Every number", "picture": "Figure 9 of the paper", "sum": "The program"},
+        {"sum": "def answer(a: int) -> int:\n\n    return a\n"},
     )
 
 
