@@ -14,6 +14,10 @@ from pipeline.report.evidence import Evidence
 from pipeline.report.table import Column, Value
 
 
+# Of a table on the page; its file has all.
+MOST_ROWS = 40
+
+
 @dataclass(frozen=True)
 class Mechanism:
     """The findings on one run, or on all runs of a family. `place`: its directory below the family's."""
@@ -60,9 +64,9 @@ def _mechanism(evidence: Evidence, family: str, place: str, label: str, findings
 
 
 def cells(table: pd.DataFrame) -> tuple[list[Column], list[dict[str, Value]]]:
-    """A table of a finding as the page's columns and rows."""
+    """A table of a finding as the page's columns and its first `MOST_ROWS` rows."""
     columns = [Column(str(name), str(name), format=_format(table[name])) for name in table]
-    rows = [{str(name): _value(cell) for name, cell in row.items()} for row in table.to_dict("records")]
+    rows = [{str(name): _value(cell) for name, cell in row.items()} for row in table.head(MOST_ROWS).to_dict("records")]
     return columns, rows
 
 

@@ -17,7 +17,7 @@ from pipeline.files import digest
 from pipeline.programs import SPLITS, make_family
 from pipeline.report import anchors
 from pipeline.report.evidence import Cell, Evidence
-from pipeline.report.mechanisms import Mechanism, cells
+from pipeline.report.mechanisms import MOST_ROWS, Mechanism, cells
 from pipeline.report.svg import inline, width
 from pipeline.report.table import MISSING, Table
 from pipeline.training import recipe
@@ -67,6 +67,7 @@ def render(
         ablated=evidence.params.ablations,
         mechanisms={family: list(those) for family, those in groupby(found, lambda one: one.family)},
         cells=cells,
+        most_rows=MOST_ROWS,
         anchors=anchors,
         names=names,
         missing=MISSING,

@@ -48,3 +48,14 @@ def test_a_damaged_finding_is_one_line(source: Source) -> None:
     (source.analyses / "addmod" / "meta_mlp" / "clock" / "finding.json").write_text('{"name": "clock"}')
     with pytest.raises(UserError, match=r"clock/finding.json is not an analysis"):
         mechanisms(gather(source))
+
+
+def test_a_long_table_is_cut_on_the_page_and_whole_in_its_file(source: Source) -> None:
+    rows = "".join(f"p={n},0.25,True\n" for n in range(500, 600))
+    place = source.analyses / "addmod" / "meta_mlp" / "clock" / "numbers.csv"
+    place.write_text("intent,value,passed\n" + rows)
+    files = contents(source)
+    assert "The first 40 of 100 rows." in files["index.html"]
+    assert "p=539" in files["index.html"]
+    assert "p=540" not in files["index.html"]
+    assert files["analyses/addmod/meta_mlp/clock/numbers.csv"].count("\n") == 101
