@@ -13,7 +13,6 @@ from pipeline.errors import UserError
 from pipeline.report.evidence import Evidence
 from pipeline.report.table import Column, Value
 
-
 # Of a table on the page; its file has all.
 MOST_ROWS = 40
 
