@@ -104,7 +104,7 @@ def _sentences(table: pd.DataFrame, circles: pd.DataFrame) -> tuple[str, ...]:
         "Primes are unevenly spaced and a smooth curve alone gives low indices, so this says little beyond smoothness.",
         f"Over tokens, {circles['circles'].mean():.1f} ± {circles['circles'].std(ddof=0):.1f} frequencies hold "
         f"{ENOUGH:.0%} of W_E's energy. The strongest holds {circles['its share'].mean():.0%} on average, at "
-        f"k = {circles['first k'].min()} to {circles['first k'].max()}, k / p = {circles['k / p'].mean():.3f} ± "
+        f"k = {circles['first k'].min()} (at most {circles['first k'].max()}), k / p = {circles['k / p'].mean():.3f} ± "
         f"{circles['k / p'].std(ddof=0):.3f}; of the two, {steadier(circles)} changes less from prime to prime.",
     )
 
