@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -22,7 +23,7 @@ from pipeline.flows import board as states
 from pipeline.flows.board import Board, shown
 from pipeline.flows.devices import Devices, here
 from pipeline.flows.plan import Planned, plan
-from pipeline.flows.process import Cancelled, Processes, StageFailed
+from pipeline.flows.process import Cancelled, Processes, StageFailed, ending_at
 
 # Seconds before a stage that crashed is tried again, the first and the next times.
 BACK_OFF = [2.0, 10.0, 60.0]
@@ -93,12 +94,13 @@ def reproduce(targets: Sequence[str] = (), workers: int | None = None, per_devic
         create_table_artifact(work.board.rows(), key="stages", description=work.board.summary())
         return Failed(message=work.board.summary()) if work.board.failed else Completed(message=work.board.summary())
 
-    with shown(work.board):
-        try:
-            neurop(list(targets), return_state=True)
-        finally:
-            work.processes.end()
-            work.board.finish()
+    # Not in the main thread: there Prefect takes SIGTERM for itself and ends the process at once, its children not.
+    thread = threading.Thread(target=neurop, args=(list(targets),), kwargs={"return_state": True})
+    with ending_at(work.processes.end), shown(work.board):
+        thread.start()
+        thread.join()
+    work.processes.end()
+    work.board.finish()
     return work.board
 
 

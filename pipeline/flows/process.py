@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,17 @@ class Processes:
     def _ended(self, process: subprocess.Popen[bytes]) -> None:
         with self._lock:
             self._running.discard(process)
+
+
+@contextmanager
+def ending_at(end: Callable[[], None]) -> Iterator[None]:
+    """Call `end` when the process is told to stop, by Ctrl-C or by SIGTERM, while the block runs."""
+    before = {number: signal.signal(number, lambda *_: end()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def log_file(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -129,6 +130,16 @@ def test_ending_a_flow_ends_all_that_its_stages_started(as_dvc: Path) -> None:
     assert _gone(int(pid.read_text()))
     with pytest.raises(Cancelled):
         running.run("x", {})
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_stages_and_the_handlers_come_back(number: signal.Signals) -> None:
+    before, called = signal.getsignal(number), []
+    with process.ending_at(lambda: called.append(number)):
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+    assert called == [number]
+    assert signal.getsignal(number) is before
 
 
 def _gone(pid: int) -> bool:
