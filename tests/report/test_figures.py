@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import names
 from pipeline.errors import UserError
-from pipeline.report import Source, names
+from pipeline.report import Source
 from pipeline.report.evidence import gather
 from pipeline.report.figures import Series, beeswarm, draw, series
 from pipeline.report.svg import inline
