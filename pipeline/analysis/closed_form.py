@@ -118,7 +118,7 @@ def _sentences(table: pd.DataFrame, chosen: list[Formula], space: Components, su
             f"held-out primes, {ours.loc[name, 'numbers']} numbers. "
             f"The paper's family ({theirs.loc[name, 'numbers']} numbers): {theirs.loc[name, 'R² held out']:.4f}."
         )
-    return (*lines, f"The paper prints {PAPER}.")
+    return (*lines, subject.gate, f"The paper prints {PAPER}.")
 
 
 def _draw(p: np.ndarray, scores: np.ndarray, seen: np.ndarray, chosen: list[Formula], name: str) -> str:

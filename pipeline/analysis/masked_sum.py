@@ -37,7 +37,7 @@ def analyse(subject: Subject) -> Finding:
     return Finding(
         "symbolic",
         "Back into the network",
-        _sentences(table, slope, shift),
+        (subject.gate, *_sentences(table, slope, shift)),
         {"slope": slope, "shift": shift, "proven": int(table["proven"].sum()), "networks": len(table)},
         {"lengths": table},
         {},
@@ -108,14 +108,22 @@ def _sentences(table: pd.DataFrame, slope: float, shift: float) -> tuple[str, ..
     new = ", ".join(
         f"n = {row['n']} ({'right' if row['rule right'] else 'not what it adds'})" for row in unseen.to_dict("records")
     )
+    prefix = table["a prefix"]
+    agrees = table.loc[prefix, "agrees"]
     proven = [str(n) for n in table.loc[table["proven"], "n"]]
     return (
-        "Rounded, the linear map closest to a network is a mask of zeros and ones: it adds the first entries, and on "
-        f"trained lengths that pass the gate their number is {slope:g} n {shift:+g}. For lengths never trained: {new}.",
-        f"The formula gives the network's own answer on {table['agrees'].min():.2%} to {table['agrees'].max():.2%} of "
+        f"Rounded, the linear map closest to the network is a mask of the first entries for {int(prefix.sum())} of "
+        f"{len(table)} lengths{_but(table.loc[~prefix, 'n'])}. On trained lengths that pass the gate it has "
+        f"{slope:g} n {shift:+g} entries. That rule on lengths never trained: {new}.",
+        f"Where it is such a mask, its sum is the network's own answer on {agrees.min():.2%} to {agrees.max():.2%} of "
         "fresh lists, by length.",
         f"Proven for every list of whole or real numbers in range, by a bound of the network's distance from the sum "
         f"below one half: n = {', '.join(proven)}."
         if proven
         else "Proven for no length: the bound of the network's distance from the sum is one half or more everywhere.",
     )
+
+
+def _but(lengths: pd.Series) -> str:
+    """The lengths that are left out, if there are any."""
+    return f" (not for n = {', '.join(map(str, lengths))})" if len(lengths) else ""

@@ -66,6 +66,17 @@ class Subject:
         return NeuralProgram(self.family, self.intents[k], self.template, chosen, {})
 
     @property
+    def gate(self) -> str:
+        """A sentence on which networks reach `GATE` and which do not."""
+        below = [str(u) for u, passed in zip(self.intents, self.passed, strict=True) if not passed]
+        if not below:
+            return f"All {len(self.intents)} networks reach an accuracy of {GATE}."
+        if len(below) == len(self.intents):
+            return f"No network reaches an accuracy of {GATE}: this describes weights that do not solve the task."
+        counted = f"{len(self.intents) - len(below)} of {len(self.intents)}"
+        return f"{counted} networks reach an accuracy of {GATE}; below it are {', '.join(below)}."
+
+    @property
     def passed(self) -> np.ndarray:
         """Which intents' networks [K] reach the accuracy `GATE`."""
         return self.accuracy >= GATE

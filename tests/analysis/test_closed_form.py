@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.analysis import closed_form, geometry, grammar, spectrum, symbolic
+from pipeline.analysis import closed_form, geometry, grammar, masked_sum, spectrum, symbolic
 from pipeline.analysis.components import components
 from pipeline.analysis.finding import DoesNotApply
 from pipeline.analysis.grammar import cosines, fit, parabola_of, polynomial, r2
@@ -141,6 +142,41 @@ def test_the_findings_say_what_was_fitted(quadratic: Subject) -> None:
     assert back.numbers["whole_numbers"] == (back.numbers["whole_degree"] + 1) * 6048  # type: ignore[operator]
     assert geometry.analyse(quadratic).numbers["pc1_explained"] > 0.5  # type: ignore[operator]
     assert set(spectrum.analyse(quadratic).captions) == {"peaks", "circles", "energy"}
+
+
+def test_weights_that_solve_nothing_get_no_verdict(quadratic: Subject) -> None:
+    """Random weights lose nothing when they are cut down, which says nothing of circles."""
+    assert not quadratic.passed.any()
+    for analysis in (closed_form, symbolic):
+        text = " ".join(analysis.analyse(quadratic).text)
+        assert "No network reaches an accuracy of 0.99" in text
+        assert "carry the answers" not in text
+
+
+def test_circles_are_judged_prime_by_prime_above_the_gate() -> None:
+    lost, passed = pd.Series([0.0, 0.3, 0.0]), np.array([True, True, False])
+    assert "circles alone do not carry the answers" in symbolic._verdict(lost, passed)
+    assert "Of the 1 networks above the gate 1 lose" in symbolic._verdict(lost, np.array([True, False, False]))
+    assert symbolic._verdict(lost, np.zeros(3, bool)) == ""
+
+
+def test_a_degree_that_does_not_suffice_is_told(quadratic: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbolic, "SLACK", -1.0)  # no accuracy is one above the network's own
+    assert "No degree up to 4 keeps the accuracy" in " ".join(symbolic.analyse(quadratic).text)
+
+
+def test_lengths_that_are_no_mask_are_named() -> None:
+    rows = [(1, True, True), (2, True, True), (3, False, False)]
+    table = pd.DataFrame(
+        [
+            {"n": n, "trained": t, "a prefix": ok, "agrees": 1.0 if ok else 0.03, "proven": False, "rule right": ok}
+            for n, t, ok in rows
+        ]
+    )
+    text = masked_sum._sentences(table, 1.0, 0.0)
+    assert "2 of 3 lengths (not for n = 3)" in text[0]
+    assert "n = 3 (not what it adds)" in text[0]
+    assert "100.00% to 100.00%" in text[1]
 
 
 def test_too_few_primes_are_told(quadratic: Subject) -> None:
