@@ -74,8 +74,23 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("targets", nargs="*", help="stages or groups, such as evaluate (default: all)")
     made.add_argument("--workers", type=count, help="training stages at a time without a GPU (default: one a core)")
     made.add_argument("--per-device", type=count, default=1, help="training stages that may share one GPU")
-    made.add_argument("--retries", type=int, choices=range(4), default=1, help="of a stage that crashed")
+    made.add_argument("--pool", help="train on the workers of this Prefect work pool, not here")
+    made.add_argument("--retries", type=int, choices=range(4), default=2, help="of a stage that crashed")
     made.add_argument("--dry-run", action="store_true", help="list the stages in their order and run nothing")
+
+    made = command("worker", runs.worker, "take stages of a Prefect work pool, on this machine's devices")
+    made.add_argument("pool", help="such as h100: a pool for each type of device")
+    made.add_argument("--name", help="of this machine in the pool (default: its host name)")
+    made.add_argument("--per-device", type=count, default=1, help="stages that may share one GPU")
+    made.add_argument("--workers", type=count, help="stages at a time without a GPU (default: one a core)")
+
+    made = command("head", runs.head, "take the flows that are scheduled, on this machine")
+    made.add_argument("--name", help="of this machine (default: its host name)")
+
+    made = command("deploy", runs.deploy, "register what prefect.yaml schedules on the Prefect server")
+    made.add_argument("names", nargs="*", help="deployments, such as nightly (default: all)")
+    made.add_argument("--pool", help="the work pool whose workers train (default: as prefect.yaml says)")
+    made.add_argument("--paused", action="store_true", help="schedules wait until they are resumed in the UI")
 
     made = command("bundle", runs.bundle, "write finished runs and checkpoints into a file for another machine")
     made.add_argument("output", type=Path, help="such as out.zip")

@@ -486,7 +486,11 @@ def read_yaml(path: Path | str) -> Any:
 
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check the settings. Raises `UserError` naming the first wrong setting."""
-    values = read_yaml(path)
+    return checked(read_yaml(path), path)
+
+
+def checked(values: Any, path: Path | str) -> Params:
+    """The settings that were read from `path`. Raises `UserError` naming the first wrong one."""
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no settings; copy profiles/laptop.yaml to it")
     try:

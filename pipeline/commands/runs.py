@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from pipeline import params
 from pipeline.commands.shared import FAILED, few, writing
@@ -45,14 +46,41 @@ def flow(args: argparse.Namespace) -> int:
     from pipeline.flows.environment import prepare
 
     prepare()
-    from pipeline.flows.flow import reproduce
+    from pipeline.flows.prepared import prepared
     from pipeline.flows.process import log_file
 
-    board = reproduce(args.targets, args.workers, args.per_device, args.retries)
-    for name, why in board.failed:
+    work = prepared(Path(), args.targets, args.workers, args.per_device, args.pool)
+    if work.planned:
+        from pipeline.flows.flow import reproduce
+
+        reproduce(work, args.targets, args.retries)
+    for name, why in work.board.failed:
         print(f"failed: {name}: {why} ({log_file(name)})")
-    print(board.summary())
-    return 0 if board.finished else FAILED
+    print(work.board.summary())
+    return 0 if work.board.finished else FAILED
+
+
+def worker(args: argparse.Namespace) -> None:
+    """Take stages of a work pool until told to stop."""
+    from pipeline.flows.worker import work
+
+    params.load()
+    work(args.pool, args.name, args.per_device, args.workers)
+
+
+def head(args: argparse.Namespace) -> None:
+    """Take scheduled flows until told to stop."""
+    from pipeline.flows.worker import lead
+
+    lead(args.name)
+
+
+def deploy(args: argparse.Namespace) -> None:
+    """Register what prefect.yaml schedules."""
+    from pipeline.flows.deploy import deploy as register
+
+    for name, schedule in register(args.names, args.pool, args.paused):
+        print(f"neurop/{name}: {schedule}{' (paused)' if args.paused and schedule != 'when asked for' else ''}")
 
 
 def bundle(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -26,9 +26,14 @@ WAITING, RUNNING, DONE, UNCHANGED, FAILED, SKIPPED, CANCELLED = (
 
 
 class Board:
-    """The state of every planned stage; any thread may set one."""
+    """The state of every planned stage; any thread may set one.
 
-    def __init__(self, planned: Sequence[Planned]) -> None:
+    Args:
+        progress: what a running stage said last.
+    """
+
+    def __init__(self, planned: Sequence[Planned], progress: Callable[[str], str] = lambda _: "") -> None:
+        self._progress = progress
         self._states = {stage.name: WAITING for stage in planned}
         self._notes = dict.fromkeys(self._states, "")
         self._started: dict[str, float] = {}
@@ -53,13 +58,14 @@ class Board:
                     self._states[name] = SKIPPED
 
     def rows(self) -> list[dict[str, str]]:
-        """A row a stage: name, state, seconds, note."""
+        """A row a stage: name, state, seconds, its device or error, and what it said last while it runs."""
         now = time.monotonic()
         with self._lock:
-            return [
+            rows = [
                 {"stage": name, "state": state, "seconds": self._time(name, now), "note": self._notes[name]}
                 for name, state in self._states.items()
             ]
+        return [{**row, "progress": self._progress(row["stage"]) if row["state"] == RUNNING else ""} for row in rows]
 
     def count(self, *states: str) -> int:
         """How many stages are in one of the states."""
@@ -82,10 +88,10 @@ class Board:
         return [(row["stage"], row["note"]) for row in self.rows() if row["state"] == FAILED]
 
     def __rich__(self) -> Table:
-        table = Table("stage", "state", "s", "", box=None, title=self.summary(), title_justify="left")
+        table = Table("stage", "state", "s", "", "", box=None, title=self.summary(), title_justify="left")
         for row in self.rows():
             if row["state"] in (RUNNING, FAILED):
-                table.add_row(row["stage"], row["state"], row["seconds"], row["note"])
+                table.add_row(row["stage"], row["state"], row["seconds"], row["note"], row["progress"])
         return table
 
     def summary(self) -> str:

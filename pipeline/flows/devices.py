@@ -2,36 +2,91 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from pipeline.errors import UserError
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A place for a training stage.
+
+    `environment` shows the stage its device alone. `descriptor`, where there is one, keeps the device for as long as
+    any process has it open: a stage that inherits it keeps its device even when the flow was killed.
+    """
+
+    environment: dict[str, str]
+    descriptor: int | None = None
 
 
 class Devices:
     """Places for training stages.
 
     Args:
-        names: what `CUDA_VISIBLE_DEVICES` is to hold for each device; a name may stand there more than once.
-            An empty name is a processor core.
+        names: what `CUDA_VISIBLE_DEVICES` is to hold for each device; a name that stands there more than once has as
+            many places. An empty name is a processor core.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._free: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name in names:
-            self._free.put(name)
+        self._free: queue.SimpleQueue[_Place] = queue.SimpleQueue()
+        for number, name in enumerate(names):
+            self._free.put(_Place(name, names[:number].count(name)))
 
     @contextmanager
-    def lease(self) -> Iterator[dict[str, str]]:
-        """Wait for a free device; gives the environment in which a stage sees that device alone."""
-        name = self._free.get()
+    def lease(self) -> Iterator[Lease]:
+        """Wait for a device that no other flow or worker of this user on this machine has."""
+        place, file = self._take()
         try:
-            yield {"CUDA_VISIBLE_DEVICES": name} if name else {}
+            if file is None:
+                yield Lease({})
+            else:
+                with file:
+                    yield Lease({"CUDA_VISIBLE_DEVICES": place.name}, file.fileno())
         finally:
-            self._free.put(name)
+            self._free.put(place)
+
+    def _take(self) -> tuple[_Place, IO[str] | None]:
+        while True:
+            place = self._free.get()
+            if not place.name:
+                return place, None
+            file = place.lock()
+            if file is not None:
+                return place, file
+            self._free.put(place)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One of the places on a device."""
+
+    name: str
+    number: int
+
+    def lock(self) -> IO[str] | None:
+        """Its lock file, or None if another process holds it."""
+        folder = Path(tempfile.gettempdir()) / f"neurop-devices-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = open(folder / f"{self.name.replace('/', '-')}.{self.number}", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
 
 
 def here(per_device: int = 1, workers: int | None = None) -> Devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 SETTINGS = {
@@ -16,9 +17,13 @@ SETTINGS = {
 }
 
 
-def prepare(root: Path = Path()) -> None:
+# A worker and a deployment have no board: what they do is in their log.
+SERVICE = {**SETTINGS, "PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
+
+
+def prepare(root: Path = Path(), settings: Mapping[str, str] = SETTINGS) -> None:
     """Set what the user has not set. Prefect's state belongs to the workspace, not to the user's home."""
-    for name, value in SETTINGS.items():
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     home = Path(os.environ.setdefault("PREFECT_HOME", str((root / ".scratch" / "prefect").resolve())))
     home.mkdir(parents=True, exist_ok=True)

@@ -8,16 +8,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EXIT_USER_ERROR
+from pipeline.flows.devices import Lease
 
 LOGS = Path("logs") / "flow"
 # Training writes a checkpoint when it is told to end.
 SECONDS_TO_END = 20
+SECONDS_BETWEEN_LOOKS = 0.1
+# Another flow, or what a killed one left behind, is at the same stage: DVC and training say so, and give up.
+BUSY = ("is busy, it is being blocked by", "another process trains this run now")
+SECONDS_WHILE_BUSY = 3.0
 
 
 class StageFailed(Exception):
@@ -40,58 +46,80 @@ class Outcome:
 
 
 class Processes:
-    """The running stages of one flow."""
+    """The running stages of one flow.
 
-    def __init__(self) -> None:
+    Args:
+        root: the workspace they run in.
+    """
+
+    def __init__(self, root: Path = Path()) -> None:
+        self.root = root
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._ending = False
+        self._ending = threading.Event()
         self._lock = threading.Lock()
 
-    def run(self, name: str, environment: Mapping[str, str]) -> Outcome:
-        """Run one stage by DVC and wait for it; what it prints goes to its log.
+    def run(self, name: str, lease: Lease | None = None) -> Outcome:
+        """Run one stage by DVC and wait for it, and before for another process that is at it; what it prints goes to
+        its log.
 
         Raises `StageFailed`, or `Cancelled` if the flow ends.
         """
-        log = log_file(name)
+        while True:
+            code, text = self.call(
+                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name],
+                self.root / log_file(name),
+                lease,
+            )
+            if not code:
+                return Outcome(ran="Running stage" in text)
+            if not any(words in text for words in BUSY):
+                raise StageFailed(_why(text, code), again=not _is_user_error(text))
+            self._ending.wait(SECONDS_WHILE_BUSY)
+
+    def call(self, command: Sequence[str], log: Path, lease: Lease | None = None) -> tuple[int, str]:
+        """Run a command in the workspace until it ends; returns its exit code and what it wrote to `log`.
+
+        Raises `Cancelled` if the flow ends.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
         with log.open("wb") as file:
-            process = self._start(command, {**os.environ, **environment}, file.fileno())
+            process = self._start(command, lease or Lease({}), file.fileno())
             try:
                 code = process.wait()
             finally:
                 self._ended(process)
-        text = log.read_text(encoding="utf-8", errors="replace")
-        if self._ending:
-            raise Cancelled(name)
-        if code:
-            raise StageFailed(_why(text, code), again=not _is_user_error(text))
-        return Outcome(ran="Running stage" in text)
+        if self._ending.is_set():
+            raise Cancelled(" ".join(command))
+        return code, log.read_text(encoding="utf-8", errors="replace")
 
     def end(self) -> None:
         """End every running stage and what it started; start none any more."""
         with self._lock:
-            self._ending = True
+            self._ending.set()
             running = list(self._running)
         for process in running:
             _signal(process, signal.SIGTERM)
+        until = time.monotonic() + SECONDS_TO_END
         for process in running:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(SECONDS_TO_END)
-            # Also where DVC has ended: what it started may have not.
+            # Also where DVC has ended: what it started may still write its checkpoint.
+            while _signal(process, 0) and time.monotonic() < until:
+                process.poll()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
             _signal(process, signal.SIGKILL)
 
-    def _start(self, command: list[str], environment: dict[str, str], output: int) -> subprocess.Popen[bytes]:
+    def _start(self, command: Sequence[str], lease: Lease, output: int) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._ending:
-                raise Cancelled(command[-1])
+            if self._ending.is_set():
+                raise Cancelled(" ".join(command))
             process = subprocess.Popen(
                 command,
-                env=environment,
+                cwd=self.root,
+                env={**os.environ, **lease.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if lease.descriptor is None else (lease.descriptor,),
             )
             self._running.add(process)
         return process
@@ -113,13 +141,26 @@ def ending_at(end: Callable[[], None]) -> Iterator[None]:
 
 
 def log_file(name: str) -> Path:
-    """Where the output of a stage is."""
+    """Where the output of a stage is, below its workspace."""
     return LOGS / f"{name}.log"
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):
+def progress(log: Path) -> str:
+    """The last line that a stage printed, empty if there is none: training says there how long it will take."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
+        lines = re.split(rb"[\r\n]+", file.read().strip())
+        return lines[-1].decode(errors="replace").strip()[:120]
+    return ""
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether there is a process of the group to signal."""
+    try:
         os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _is_user_error(text: str) -> bool:

@@ -31,10 +31,10 @@ def test_no_two_stages_share_a_device() -> None:
 
     def work() -> None:
         for _ in range(50):
-            with pool.lease() as environment:
-                held.append(environment["CUDA_VISIBLE_DEVICES"])
+            with pool.lease() as lease:
+                held.append(lease.environment["CUDA_VISIBLE_DEVICES"])
                 most.append(sorted(held))
-                held.remove(environment["CUDA_VISIBLE_DEVICES"])
+                held.remove(lease.environment["CUDA_VISIBLE_DEVICES"])
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -49,8 +49,8 @@ def test_a_lease_is_given_back_after_an_error() -> None:
     pool = Devices(["0"])
     with pytest.raises(ZeroDivisionError), pool.lease():
         raise ZeroDivisionError
-    with pool.lease() as environment:
-        assert environment == {"CUDA_VISIBLE_DEVICES": "0"}
+    with pool.lease() as lease:
+        assert lease.environment == {"CUDA_VISIBLE_DEVICES": "0"}
 
 
 def test_devices_are_those_of_the_inherited_mask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +63,8 @@ def test_devices_are_those_of_the_inherited_mask(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_processor_core_changes_no_environment() -> None:
-    with Devices([""]).lease() as environment:
-        assert environment == {}
+    with Devices([""]).lease() as lease:
+        assert (lease.environment, lease.descriptor) == ({}, None)
 
 
 def test_the_board_counts_and_names_failures() -> None:
@@ -93,9 +93,9 @@ def as_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_how_a_stage_ended(as_dvc: Path) -> None:
     as_dvc.write_text("print(\"Running stage 'x':\")")
-    assert Processes().run("x", {}).ran
+    assert Processes().run("x").ran
     as_dvc.write_text("print(\"Stage 'x' didn't change, skipping\")")
-    assert not Processes().run("x", {}).ran
+    assert not Processes().run("x").ran
 
 
 @pytest.mark.parametrize(("code", "again"), [(2, False), (1, True), (-9, True)])
@@ -103,7 +103,7 @@ def test_only_wrong_settings_are_not_tried_again(as_dvc: Path, code: int, again:
     text = f"error: params.yaml: steps\nERROR: failed to reproduce 'x': failed to run: y, exited with {code}"
     as_dvc.write_text(f"import sys\nprint({text!r})\nsys.exit(255)")
     with pytest.raises(StageFailed, match=r"^error: params.yaml: steps$") as raised:
-        Processes().run("x", {})
+        Processes().run("x")
     assert raised.value.again is again
     assert (as_dvc.parent / process.log_file("x")).read_text().startswith("error:")
 
@@ -116,7 +116,7 @@ def test_ending_a_flow_ends_all_that_its_stages_started(as_dvc: Path) -> None:
 
     def work() -> None:
         try:
-            running.run("x", {})
+            running.run("x")
         except Cancelled as error:
             raised.append(error)
 
@@ -129,7 +129,7 @@ def test_ending_a_flow_ends_all_that_its_stages_started(as_dvc: Path) -> None:
     assert len(raised) == 1
     assert _gone(int(pid.read_text()))
     with pytest.raises(Cancelled):
-        running.run("x", {})
+        running.run("x")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

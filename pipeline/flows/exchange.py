@@ -1,0 +1,229 @@
+"""What machines exchange through a DVC remote: inputs, outputs, and the entry that says which belong together.
+
+That entry is DVC's own, of its run-cache: its name is the digest of the stage's command, settings and inputs. So a
+stage that any machine has run is found by every other one, without asking who ran it or when.
+
+`python -m pipeline.flows.exchange VERB …` is a program of its own: DVC is made for one thing at a time in a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import UserError, run_main
+from pipeline.flows.entries import check_entry, check_names
+
+Entries = dict[str, dict[str, Any]]  # what dvc.lock says, by stage
+
+
+class Exchange:
+    """The workspace's DVC repository and its default remote. `opened` makes one."""
+
+    def __init__(self, repo: Any) -> None:
+        self.repo = repo
+        name = repo.config["core"].get("remote")
+        if name is None:
+            raise UserError("no DVC remote is the default here; give one: `dvc remote add --local --default NAME URL`")
+        if name not in repo.config["remote"]:
+            raise UserError(f"the default DVC remote '{name}' is not defined; `dvc remote add --local {name} URL`")
+        # What comes from another machine is hashed anew.
+        repo.config["remote"][name]["verify"] = True
+        self.name, self.url = name, _without_password(repo.config["remote"][name]["url"])
+
+    @staticmethod
+    @contextmanager
+    def opened() -> Iterator[Exchange]:
+        """The exchange of the working directory. What DVC and the storage raise becomes a `UserError` of one line."""
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo, lock_repo
+
+        try:
+            with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+                exchange = Exchange(repo)
+                try:
+                    yield exchange
+                except UserError:
+                    raise
+                except Exception as error:  # the storage's own: those of S3, of SSH, of a folder
+                    raise UserError(exchange.failure(error)) from None
+        except DvcException as error:
+            raise UserError(f"DVC: {_line(error)}") from None
+
+    def failure(self, error: BaseException) -> str:
+        """One line on what the remote does not do."""
+        return f"the DVC remote '{self.name}' ({self.url}): {_line(error)}"
+
+    def check(self) -> None:
+        """Write, read and remove a file of the remote. Raises `UserError` if it cannot be reached or has no rights."""
+        odb = self._remote()
+        path = odb.fs.join(odb.path, f"neurop-check-{uuid.uuid4().hex}")
+        try:
+            odb.fs.makedirs(odb.path, exist_ok=True)
+            odb.fs.pipe_file(path, b"neurop")
+            found = odb.fs.cat_file(path)
+            odb.fs.remove(path)
+        except Exception as error:
+            raise UserError(f"{self.failure(error)}; it must be there, and writable from here") from None
+        if found != b"neurop":
+            raise UserError(f"the DVC remote '{self.name}' ({self.url}) gives back other bytes than it was given")
+
+    def offer(self, name: str) -> Entries:
+        """Put what the stage `name` needs on the remote; returns the entries of the stages that made it."""
+        from dvc.stage.serialize import to_single_stage_lockfile
+
+        producers = sorted(stage.addressing for stage in self.repo.index.graph.successors(self._stage(name)))
+        if producers:
+            self.repo.push(targets=producers)
+        return {each: to_single_stage_lockfile(self._stage(each)) for each in producers}
+
+    def accept(self, entries: Entries) -> None:
+        """Bring what `offer` put there into the workspace."""
+        from dvc.stage.loader import StageLoader
+
+        for name, entry in entries.items():
+            stage = self._stage(name)
+            check_entry(name, entry, [out.def_path for out in stage.outs])
+            StageLoader.fill_from_lock(stage, entry)
+            stage.dump(update_pipeline=False)
+        if entries:
+            self.repo.fetch(targets=list(entries))
+            for name in entries:
+                self._check_files(self._stage(name))
+            self.repo.checkout(targets=list(entries), force=True)
+
+    def give(self, name: str) -> None:
+        """Put the outputs of a stage that has run here on the remote, and then its entry: what has one is whole."""
+        self.repo.push(targets=[name])
+        folder, odb = self._entries(self._saved(name)), self._remote()
+        if folder is None or not (self._local / folder).is_dir():
+            return  # a stage without inputs or with an uncached output has no entry
+        for path in sorted((self._local / folder).iterdir()):
+            there = odb.fs.join(odb.path, "runs", *Path(folder, path.name).parts)
+            odb.fs.makedirs(odb.fs.parent(there), exist_ok=True)
+            odb.fs.pipe_file(there, path.read_bytes())
+
+    def take(self, name: str) -> bool:
+        """Bring the outputs of a stage that another machine has run; False if none has."""
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        stage = self._saved(name)
+        folder = self._entries(stage)
+        if folder is None or not self._fetch_entries(name, stage, folder):
+            return False
+        try:
+            self.repo.stage_cache.restore(stage, pull=True)
+        except RunCacheNotFoundError:
+            return False
+        stage.save()
+        stage.commit()
+        stage.dump(update_pipeline=False)
+        return True
+
+    def _fetch_entries(self, name: str, stage: Any, folder: str) -> bool:
+        """Copy the remote's entries of a stage into the local cache, each checked with the files that it names."""
+        from dvc.exceptions import CollectCacheError
+        from dvc.utils.serialize import loads_yaml
+
+        odb = self._remote()
+        there = odb.fs.join(odb.path, "runs", *Path(folder).parts)
+        if not odb.fs.exists(there):
+            return (self._local / folder).is_dir()
+        outs = [out.def_path for out in stage.outs]
+        for path in odb.fs.find(there):
+            text = odb.fs.cat_file(path).decode()
+            entry = loads_yaml(text)
+            check_entry(name, entry, outs)
+            made = self.repo.stage_cache._create_stage(entry, wdir=stage.wdir)
+            try:
+                for objects in made.get_used_objs().values():
+                    self.repo.cloud.pull(objects)
+                self._check_files(made)
+            except CollectCacheError:
+                why = f"missing or damaged on the DVC remote '{self.name}' ({self.url})"
+                raise UserError(f"the files of {name} are {why}; remove runs/{folder} there") from None
+            local = self._local / folder / odb.fs.name(path)
+            local.parent.mkdir(parents=True, exist_ok=True)
+            partial = local.with_name(f".{uuid.uuid4().hex}")
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, local)
+        return True
+
+    def _check_files(self, stage: Any) -> None:
+        """The names in directories that came from elsewhere, before they are written anywhere."""
+        for out in stage.outs:
+            tree = out.get_obj()
+            if out.hash_info and tree is None:
+                raise UserError(f"{out.def_path} is not on the DVC remote '{self.name}' ({self.url})")
+            names = ["/".join(key) for key, *_ in tree] if out.hash_info and out.hash_info.isdir else []
+            check_names(out.def_path, names)
+
+    @property
+    def _local(self) -> Path:
+        return Path(self.repo.stage_cache.cache_dir)
+
+    def _remote(self) -> Any:
+        # Where DVC itself keeps the run-cache of a remote.
+        return self.repo.cloud.get_remote_odb(None, "neurop flow", hash_name="md5-dos2unix")
+
+    def _stage(self, name: str) -> Any:
+        return self.repo.stage.load_one(name=name)
+
+    def _saved(self, name: str) -> Any:
+        """The stage, with the digests of its inputs as they are now."""
+        stage = self._stage(name)
+        stage.save_deps()
+        return stage
+
+    def _entries(self, stage: Any) -> str | None:
+        """The folder of a stage's entries below a cache's `runs`."""
+        from dvc.stage.cache import _can_hash, _get_stage_hash
+
+        if not _can_hash(stage):
+            return None
+        key = _get_stage_hash(stage)
+        return f"{key[:2]}/{key}"
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return url if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _line(error: BaseException) -> str:
+    """The error in one line, with the first cause's: storages wrap theirs."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def main(argv: list[str]) -> None:
+    """Do one exchange; what it gives is the last line of standard output, as JSON."""
+    verb, *rest = argv
+    given: Any = None
+    with Exchange.opened() as exchange:
+        match verb:
+            case "check":
+                exchange.check()
+            case "offer":
+                given = exchange.offer(rest[0])
+            case "accept":
+                exchange.accept(json.loads(Path(rest[0]).read_text(encoding="utf-8")))
+            case "give":
+                exchange.give(rest[0])
+            case "take":
+                given = exchange.take(rest[0])
+            case _:
+                raise UserError(f"there is no exchange '{verb}'")
+    print(json.dumps(given), file=sys.stdout)
+
+
+if __name__ == "__main__":
+    run_main(main)
