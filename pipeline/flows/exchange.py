@@ -8,6 +8,7 @@ stage that any machine has run is found by every other one, without asking who r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -121,7 +122,7 @@ class Exchange:
         try:
             self.repo.stage_cache.restore(stage, pull=True)
         except RunCacheNotFoundError:
-            return False
+            raise self._damaged(name, folder) from None
         stage.save()
         stage.commit()
         stage.dump(update_pipeline=False)
@@ -134,10 +135,9 @@ class Exchange:
 
         odb = self._remote()
         there = odb.fs.join(odb.path, "runs", *Path(folder).parts)
-        if not odb.fs.exists(there):
-            return (self._local / folder).is_dir()
+        paths = list(odb.fs.find(there)) if odb.fs.exists(there) else []
         outs = [out.def_path for out in stage.outs]
-        for path in odb.fs.find(there):
+        for path in paths:
             text = odb.fs.cat_file(path).decode()
             entry = loads_yaml(text)
             check_entry(name, entry, outs)
@@ -147,14 +147,27 @@ class Exchange:
                     self.repo.cloud.pull(objects)
                 self._check_files(made)
             except CollectCacheError:
-                why = f"missing or damaged on the DVC remote '{self.name}' ({self.url})"
-                raise UserError(f"the files of {name} are {why}; remove runs/{folder} there") from None
+                raise self._damaged(name, folder) from None
             local = self._local / folder / odb.fs.name(path)
             local.parent.mkdir(parents=True, exist_ok=True)
             partial = local.with_name(f".{uuid.uuid4().hex}")
             partial.write_text(text, encoding="utf-8")
             os.replace(partial, local)
-        return True
+        return bool(paths)
+
+    def _damaged(self, name: str, folder: str) -> UserError:
+        """Remove from the remote what is not what its name says, so that it is put there anew; returns what to say."""
+        from dvc.utils.serialize import loads_yaml
+
+        odb, files = self._remote(), self.repo.cloud.get_remote_odb(None, "neurop flow")
+        for path in odb.fs.find(odb.fs.join(odb.path, "runs", *Path(folder).parts)):
+            for out in loads_yaml(odb.fs.cat_file(path).decode())["outs"]:
+                if _sound(files, out["md5"]) and out["md5"].endswith(".dir"):
+                    for each in json.loads(files.fs.cat_file(files.oid_to_path(out["md5"]))):
+                        _sound(files, each["md5"])
+            odb.fs.remove(path)
+        where = f"on the DVC remote '{self.name}' ({self.url})"
+        return UserError(f"the files of {name} were damaged {where}; they are removed there, and it must run again")
 
     def _check_files(self, stage: Any) -> None:
         """The names in directories that came from elsewhere, before they are written anywhere."""
@@ -190,6 +203,20 @@ class Exchange:
             return None
         key = _get_stage_hash(stage)
         return f"{key[:2]}/{key}"
+
+
+def _sound(files: Any, oid: str) -> bool:
+    """Whether an object of a remote is there and has the digest of its name; if not, it is removed."""
+    path, found = files.oid_to_path(oid), hashlib.md5(usedforsecurity=False)
+    if not files.fs.exists(path):
+        return False
+    with files.fs.open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    if found.hexdigest() == oid.removesuffix(".dir"):
+        return True
+    files.fs.remove(path)
+    return False
 
 
 def _without_password(url: str) -> str:

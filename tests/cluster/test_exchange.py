@@ -1,0 +1,149 @@
+"""What machines exchange through a DVC remote, between two clones, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.flows.entries import check_entry, check_names
+from tests.cluster import toy
+
+TRAIN = "train@toy-m-0"
+
+
+def exchange(root: Path, *arguments: str, code: int = 0, **more: str) -> str:
+    done = toy.call(root, sys.executable, "-m", "pipeline.flows.exchange", *arguments, code=code, **more)
+    return done.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def clones(tmp_path: Path) -> tuple[Path, Path]:
+    """A head that has made the data, and a worker's clone that has nothing; between them a folder."""
+    origin = toy.make(tmp_path / "origin", [0, 1])
+    head, worker = (toy.clone(origin, tmp_path / name, str(tmp_path / "remote")) for name in ("head", "worker"))
+    toy.dvc(head, "repro", "-q", "generate")
+    return head, worker
+
+
+def carried(head: Path, worker: Path, **more: str) -> None:
+    """One stage, run by the worker for the head."""
+    inputs = worker / ".scratch" / "inputs.json"
+    inputs.parent.mkdir(exist_ok=True)
+    inputs.write_text(exchange(head, "offer", TRAIN, **more))
+    exchange(worker, "accept", str(inputs), **more)
+    toy.dvc(worker, "repro", "-q", "--single-item", TRAIN)
+    exchange(worker, "give", TRAIN, **more)
+
+
+def test_a_stage_that_one_clone_has_run_is_taken_by_the_other(clones: tuple[Path, Path]) -> None:
+    head, worker = clones
+    assert exchange(head, "take", TRAIN) == "false"
+    carried(head, worker)
+    assert not (worker / "report.json").exists()
+    assert exchange(head, "take", TRAIN) == "true"
+    assert json.loads((head / "runs/0/sums.json").read_text()) == list(range(10))
+    assert "up to date" in toy.dvc(head, "status", TRAIN)
+    assert exchange(head, "take", "train@toy-m-1") == "false"
+
+
+def test_other_inputs_are_another_run(clones: tuple[Path, Path]) -> None:
+    head, worker = clones
+    carried(head, worker)
+    (head / "data/x.json").write_text('{"x": 8}')
+    assert exchange(head, "take", TRAIN) == "false"
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_damaged_object_is_not_taken_and_can_be_put_there_anew(
+    clones: tuple[Path, Path], tmp_path: Path, directory: bool
+) -> None:
+    head, worker = clones
+    carried(head, worker)
+    for path in (tmp_path / "remote" / "files").rglob("*"):
+        if path.is_file() and (path.suffix == ".dir") is directory:
+            path.chmod(0o644)
+            path.write_bytes(path.read_bytes() + b" ")
+    assert exchange(head, "take", TRAIN, code=2).startswith(f"error: the files of {TRAIN} were damaged")
+    assert not (head / "runs" / "0").exists()
+    assert exchange(head, "take", TRAIN) == "false"
+    exchange(worker, "give", TRAIN)
+    assert exchange(head, "take", TRAIN) == "true"
+
+
+def test_an_entry_that_writes_elsewhere_is_refused(clones: tuple[Path, Path], tmp_path: Path) -> None:
+    head, worker = clones
+    carried(head, worker)
+    (entry,) = (path for path in (tmp_path / "remote" / "runs").rglob("*") if path.is_file())
+    entry.write_text(entry.read_text().replace("runs/0", "../outside"))
+    assert "names other outputs than its stage has (../outside)" in exchange(head, "take", TRAIN, code=2)
+    assert not (tmp_path / "outside").exists()
+
+
+def test_no_remote_no_rights_no_place(clones: tuple[Path, Path], tmp_path: Path) -> None:
+    head, _ = clones
+    assert exchange(head, "check") == "null"
+    toy.set_remote(head, "/proc/nowhere")
+    assert exchange(head, "check", code=2).startswith("error: the DVC remote 'shared' (/proc/nowhere): ")
+    (head / ".dvc" / "config.local").unlink()
+    assert exchange(head, "check", code=2).startswith("error: no DVC remote is the default here; give one:")
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"outs": [{"path": "other"}]}, "other outputs"),
+        ({"outs": []}, "other outputs"),
+        ({"outs": [{"path": "runs/0", "size": 1 << 50}]}, "MiB"),
+        ({"outs": [{"path": "runs/0", "isexec": True}]}, "executable"),
+    ],
+)
+def test_entries_are_checked(entry: dict, why: str) -> None:
+    check_entry("x", {"outs": [{"path": "runs/0", "size": 5}]}, ["runs/0"])
+    with pytest.raises(UserError, match=why):
+        check_entry("x", entry, ["runs/0"])
+
+
+@pytest.mark.parametrize("name", ["../x.json", "/x.json", "a/../../x.json", "..\\x.json", "weights.pt", "run.sh", "a"])
+def test_names_are_checked(name: str) -> None:
+    check_names("runs/0", ["weights.safetensors", "a/b.parquet"])
+    with pytest.raises(UserError, match="nothing is taken"):
+        check_names("runs/0", ["weights.safetensors", name])
+
+
+def test_the_password_of_a_remote_is_not_said(clones: tuple[Path, Path]) -> None:
+    head, _ = clones
+    toy.set_remote(head, "ssh://me:hidden@127.0.0.1:1/place")
+    said = toy.call(head, sys.executable, "-m", "pipeline.flows.exchange", "check", code=2)
+    assert "hidden" not in said
+
+
+def test_machines_meet_in_s3(clones: tuple[Path, Path], tmp_path: Path) -> None:
+    """With a real S3 server; the key is in the environment, not in the repository."""
+    from moto.server import ThreadedMotoServer
+
+    s3 = ThreadedMotoServer("127.0.0.1", 0)
+    s3.start()
+    try:
+        host, port = s3.get_host_and_port()
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+        import boto3
+
+        boto3.client(
+            "s3", endpoint_url=f"http://{host}:{port}", aws_access_key_id="key", aws_secret_access_key="secret"
+        ).create_bucket(Bucket="runs")
+        for clone in clones:
+            toy.set_remote(clone, "s3://runs/neurop")
+            toy.dvc(clone, "remote", "modify", "--local", "shared", "endpointurl", f"http://{host}:{port}")
+        exchange(clones[0], "check", **keys)
+        carried(*clones, **keys)
+        assert exchange(clones[0], "take", TRAIN, **keys) == "true"
+        assert (clones[0] / "runs/0/sums.json").exists()
+        toy.set_remote(clones[0], "s3://no-such-bucket/neurop")
+        toy.dvc(clones[0], "remote", "modify", "--local", "shared", "endpointurl", f"http://{host}:{port}")
+        assert "no-such-bucket" in exchange(clones[0], "check", code=2, **keys)
+    finally:
+        s3.stop()
