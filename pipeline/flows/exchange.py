@@ -162,9 +162,13 @@ class Exchange:
         odb, files = self._remote(), self.repo.cloud.get_remote_odb(None, "neurop flow")
         for path in odb.fs.find(odb.fs.join(odb.path, "runs", *Path(folder).parts)):
             for out in loads_yaml(odb.fs.cat_file(path).decode())["outs"]:
-                if _sound(files, out["md5"]) and out["md5"].endswith(".dir"):
-                    for each in json.loads(files.fs.cat_file(files.oid_to_path(out["md5"]))):
-                        _sound(files, each["md5"])
+                if not _sound(files, out["md5"]) or not out["md5"].endswith(".dir"):
+                    continue
+                directory = files.oid_to_path(out["md5"])
+                listed = [each["md5"] for each in json.loads(files.fs.cat_file(directory))]
+                sound = [_sound(files, oid) for oid in listed]
+                if not all(sound):
+                    files.fs.remove(directory)  # DVC takes a directory that is there for whole
             odb.fs.remove(path)
         where = f"on the DVC remote '{self.name}' ({self.url})"
         return UserError(f"the files of {name} were damaged {where}; they are removed there, and it must run again")

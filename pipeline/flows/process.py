@@ -81,16 +81,20 @@ class Processes:
 
         Raises `Cancelled` if the flow ends.
         """
+        # Another flow may be at the same stage, and has a log of its own until it ends.
+        own = _own(log)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as file:
+        with own.open("wb") as file:
             process = self._start(command, lease or Lease({}), file.fileno())
             try:
                 code = process.wait()
             finally:
                 self._ended(process)
+        text = own.read_text(encoding="utf-8", errors="replace")
+        os.replace(own, log)
         if self._ending.is_set():
             raise Cancelled(" ".join(command))
-        return code, log.read_text(encoding="utf-8", errors="replace")
+        return code, text
 
     def end(self) -> None:
         """End every running stage and what it started; start none any more."""
@@ -146,12 +150,16 @@ def log_file(name: str) -> Path:
 
 
 def progress(log: Path) -> str:
-    """The last line that a stage printed, empty if there is none: training says there how long it will take."""
-    with suppress(OSError), log.open("rb") as file:
+    """The last line that a running stage printed, empty if there is none: training says there how much time is left."""
+    with suppress(OSError), _own(log).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
         lines = re.split(rb"[\r\n]+", file.read().strip())
         return lines[-1].decode(errors="replace").strip()[:120]
     return ""
+
+
+def _own(log: Path) -> Path:
+    return log.with_name(f"{log.stem}.{os.getpid()}{log.suffix}")
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
@@ -171,5 +179,7 @@ def _is_user_error(text: str) -> bool:
 def _why(text: str, code: int) -> str:
     """The line that says best what went wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error")]
-    return (errors or lines or [f"dvc ended with {code}"])[0]
+    ours = [line for line in lines if line.startswith("error: ")]
+    raised = [line for line in lines if re.match(r"[A-Z]\w*(Error|Exception): ", line)][-1:]
+    dvc = [line for line in lines if line.startswith("ERROR: ")]
+    return (ours or raised or dvc or lines or [f"dvc ended with {code}"])[0]

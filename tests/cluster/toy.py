@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -193,10 +193,24 @@ def until(true: Callable[[], object], what: str, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def processes(words: str) -> Iterator[int]:
-    """Processes of this machine whose command line holds some words."""
+def processes(root: Path, words: str) -> list[int]:
+    """Processes that work in a directory and whose command line holds some words."""
+    found = []
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
             with suppress(OSError):
-                if words in (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"):
-                    yield int(path.name)
+                command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if words in command and (path / "cwd").resolve().is_relative_to(root):
+                    found.append(int(path.name))
+    return found
+
+
+def kill(pid: int) -> None:
+    """kill -9, if it still is there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def expected(seeds: Sequence[int]) -> dict[str, list[int]]:
+    """What the report must hold in the end."""
+    return {str(seed): [7 * seed + step for step in range(10)] for seed in sorted(seeds)}

@@ -1,0 +1,86 @@
+"""kill -9 of stages, of the flow and of the Prefect server at random moments: no run is lost, none is counted twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import toy
+from tests.cluster.conftest import Server
+
+SEED, ROUNDS = 5, 24
+SEEDS = range(10)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def test_killed_again_and_again_a_flow_ends_with_the_same_report(server: Server, tmp_path: Path) -> None:
+    root, chance = toy.make(tmp_path / "head", SEEDS), random.Random(SEED)
+    more = {"PREFECT_API_URL": server.url, "TOY_STEPS": "15"}
+    flow = _flow(root, tmp_path, more)
+    killed = dict.fromkeys(("stage", "dvc", "flow", "server"), 0)
+    for _ in range(ROUNDS):
+        time.sleep(chance.uniform(0.2, 2.5))
+        if flow.poll() is not None:
+            if (root / "report.json").exists():
+                (root / "params.yaml").write_text(f"seeds: {[*SEEDS, 20 + sum(killed.values())]}\n")
+            flow = _flow(root, tmp_path, more)
+            continue
+        victim = chance.choices(("stage", "dvc", "flow", "server"), (4, 4, 3, 1))[0]
+        if victim == "flow":
+            toy.kill(flow.pid)
+            flow.wait()
+        elif victim == "server":
+            server.kill()
+            server.start()
+        else:
+            found = toy.processes(root, "toy.py train" if victim == "stage" else "dvc")
+            for pid in found[:1]:
+                toy.kill(pid)
+            if not found:
+                continue
+        killed[victim] += 1
+    toy.stop(flow)
+    assert min(killed[each] for each in ("stage", "dvc", "flow")) >= 1, killed
+    toy.until(lambda: not toy.processes(root, "toy.py"), "what was left behind has ended")
+    (root / "params.yaml").write_text(f"seeds: {list(SEEDS)}\n")
+    toy.call(root, sys.executable, "-c", toy.FLOW, **more)
+    assert json.loads((root / "report.json").read_text()).items() >= toy.expected(SEEDS).items()
+    assert "up to date" in toy.dvc(root, "status")
+    assert not [path for path in root.rglob("*.partial") if ".scratch" not in path.parts]
+
+
+def test_two_flows_at_once_do_each_stage_once(server: Server, tmp_path: Path) -> None:
+    root, more = toy.make(tmp_path / "head", range(3)), {"PREFECT_API_URL": server.url}
+    one, other = (_flow(root, tmp_path, more) for _ in range(2))
+    assert (one.wait(180), other.wait(180)) == (0, 0), (tmp_path / "flow.log").read_text()
+    assert json.loads((root / "report.json").read_text()) == toy.expected(range(3))
+    states = (tmp_path / "flow.log").read_text()
+    for seed in range(3):
+        assert f"train@toy-m-{seed} done" in states
+        assert states.count(f"train@toy-m-{seed} done") + states.count(f"train@toy-m-{seed} unchanged") == 2
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_written(server: Server, tmp_path: Path) -> None:
+    """What writing to a full disk raises stands for the disk."""
+    root, more = toy.make(tmp_path / "head", range(2)), {"PREFECT_API_URL": server.url}
+    program = (root / "toy.py").read_text()
+    full = 'raise OSError(28, "No space left on device")'
+    (root / "toy.py").write_text(program.replace("    path.parent.mkdir", f"    {full}\n    path.parent.mkdir", 1))
+    said = toy.call(root, sys.executable, "-c", toy.FLOW, code=1, **more)
+    assert "generate failed" in said
+    assert "No space left on device" in said
+    assert not (root / "data").exists()
+    (root / "toy.py").write_text(program)
+    toy.call(root, sys.executable, "-c", toy.FLOW, **more)
+    assert json.loads((root / "report.json").read_text()) == toy.expected(range(2))
+
+
+def _flow(root: Path, tmp_path: Path, more: dict[str, str]) -> subprocess.Popen[bytes]:
+    return toy.start(root, tmp_path / "flow.log", sys.executable, "-c", toy.FLOW, **more)
