@@ -6,7 +6,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test lint check-reports profile-paper profile-laptop profile-relational clean
+.PHONY: run test lint check-reports profile-paper profile-laptop profile-relational profile-smoke clean
 
 run: $(VENV)/.installed
 	PATH=$(abspath $(BIN)):$$PATH dvc repro
@@ -25,7 +25,7 @@ check-reports: $(VENV)/.installed
 	$(BIN)/neurop report current --check
 	$(BIN)/neurop report paper --check
 
-profile-paper profile-laptop profile-relational: profile-%:
+profile-paper profile-laptop profile-relational profile-smoke: profile-%:
 	cp profiles/$*.yaml params.yaml
 
 $(VENV)/.installed: pyproject.toml
