@@ -105,10 +105,19 @@ def parser() -> argparse.ArgumentParser:
     made = command("report", workspace.report, "make the report from the evaluations")
     made.add_argument("source", nargs="?", default="current", choices=("current", "paper"))
     made.add_argument("--check", action="store_true", help="regenerate and compare every byte, writing nothing")
+    made.add_argument("--from", dest="origin", default="dvc", choices=("dvc", "mlflow"), help="where evaluations are")
+    made.add_argument("-o", "--output", type=Path, help="directory (default: reports or results/paper/report)")
 
     command("record", workspace.record, "keep evaluations made under profiles/paper.yaml in results/paper/, in Git")
 
     command("publish", workspace.publish, "complete the MLflow record from the outputs")
+
+    made = command("serve", workspace.serve, "start an MLflow server, on this machine alone unless told otherwise")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    made.add_argument("--port", type=int, default=5000)
+    made.add_argument("--allow", action="append", default=[], metavar="HOST:PORT", help="what others reach it as")
+    made.add_argument("--database", default="sqlite:///mlflow.db", help="SQLite, or postgresql://USER@HOST/NAME")
+    made.add_argument("--artefacts", default="mlartifacts", help="a folder, or s3://BUCKET/FOLDER")
     return top
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import params
 from pipeline.commands.shared import NOT_ALL_RIGHT, few
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.report import Source
 
 
 def explain(args: argparse.Namespace) -> None:
@@ -55,15 +61,32 @@ def report(args: argparse.Namespace) -> int:
     from pipeline.report import REPORTS, build, check
 
     source, output = REPORTS[args.source]
-    if not args.check:
-        build(source(), output)
-        print(f"{output}/index.html")
-        return 0
-    found = check(source(), output)
+    output = args.output or output
+    with _from_mlflow(args.source) if args.origin == "mlflow" else nullcontext(source()) as inputs:
+        if not args.check:
+            build(inputs, output)
+            print(f"{output}/index.html")
+            return 0
+        found = check(inputs, output)
     for name in found:
         print(f"differs: {output / name}")
     print(f"{output}: {'regenerated to the same bytes' if not found else f'{len(found)} files differ'}")
     return 0 if not found else NOT_ALL_RIGHT
+
+
+def _from_mlflow(name: str) -> AbstractContextManager[Source]:
+    from pipeline.mirror import mirrored
+
+    if name != "current":
+        raise UserError(f"MLflow holds the runs of params.yaml; give `neurop report {name}` without --from mlflow")
+    return mirrored()
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Become an MLflow server."""
+    from pipeline.tracking import serve as server
+
+    server.serve(args.host, args.port, args.allow, args.database, args.artefacts)
 
 
 def publish(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ Environment: `MLFLOW_TRACKING_URI` (default `sqlite:///mlflow.db` in the working
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,4 +32,18 @@ def download(params: Params, study: str, name: str, directory: Path) -> None:
     publishing.download(params, study, name, directory)
 
 
-__all__ = ["Follower", "download", "publish"]
+def download_inputs(params: Params, family: str, directory: Path) -> Path:
+    """Fetch what a report shows of a family beside evaluations; see `publishing.download_inputs`."""
+    from pipeline.tracking import publishing
+
+    return publishing.download_inputs(params, family, directory)
+
+
+def links(names: Iterable[str]) -> dict[str, str]:
+    """Where MLflow's pages of runs are, such as that of `addmod/meta_mlp/0`; see `pages.links`."""
+    from pipeline.tracking import pages
+
+    return pages.links(names)
+
+
+__all__ = ["Follower", "download", "download_inputs", "links", "publish"]

@@ -38,12 +38,28 @@ def uri() -> str:
 
 def shown() -> str:
     """The tracking address without a password, for messages."""
-    return re.sub(r"//[^/@]*@", "//", uri())
+    return without_password(uri())
+
+
+def without_password(text: str) -> str:
+    """A text, such as an address, without the names and passwords of addresses in it."""
+    text = re.sub(r"//[^/\s]*@", "//", text)
+    return re.sub(r"(?i)(password=)[^&\s]*", r"\1…", text)
+
+
+def served() -> bool:
+    """Whether the address is a server's, which has pages."""
+    return uri().startswith(("http://", "https://"))
 
 
 def database() -> Path | None:
     """The file of a SQLite address, None for any other."""
-    head, found, path = uri().partition("sqlite:///")
+    return sqlite_file(uri())
+
+
+def sqlite_file(address: str) -> Path | None:
+    """The file that an address of SQLite names, None for any other address."""
+    head, found, path = address.partition("sqlite:///")
     return Path(path) if found and not head else None
 
 
@@ -54,7 +70,7 @@ def check() -> None:
     """
     path = database()
     if path is not None:
-        _check_database(path)
+        check_sqlite(path, _advice())
         return
     try:
         parts = urlsplit(uri())
@@ -79,13 +95,14 @@ def _proxied(parts: SplitResult) -> bool:
     return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
 
 
-def _check_database(path: Path) -> None:
+def check_sqlite(path: Path, advice: str) -> None:
+    """Raise `UserError`, ending with `advice`, if the file cannot be opened as a database; it is made if missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=60)) as connection:
             connection.execute("PRAGMA user_version").fetchone()
     except (sqlite3.Error, OSError) as error:
-        raise UserError(f"the MLflow database {path} cannot be opened ({error}); {_advice()}") from None
+        raise UserError(f"the MLflow database {path} cannot be opened ({error}); {advice}") from None
 
 
 @contextmanager

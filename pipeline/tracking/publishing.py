@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
-from pipeline.files import digest_files
+from pipeline.files import digest, digest_files, read_json
 from pipeline.params import Params
 from pipeline.programs import SPLITS
-from pipeline.tracking import address
+from pipeline.tracking import address, exhibits
 from pipeline.tracking.describe import git, identity, settings
 from pipeline.tracking.outputs import EVALUATION_FILES, RUN_FILES, RecipeOutputs, SeedOutputs, collect
+from pipeline.tracking.registry import register
 from pipeline.tracking.store import CONFIGURATION, NOTE, OUTPUTS, PARENT, RUN, SOURCE, Store, reported
 from pipeline.training.recipe import recipe, recipes
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NAMED_AT_MOST = 10
+MOST_BYTES = 1 << 26  # of an artefact that is read
 STATISTICS = ("median", "mean", "low", "high")
 
 
@@ -42,6 +44,8 @@ def publish(params: Params, root: Path) -> None:
             done = publication.recipe(found)
             published += done
             there += len(found.seeds) - done
+    for family in params.grid.families:
+        publication.family(params, family)
     print(f"{published} published, {there} already there")
     if missing:
         more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
@@ -54,6 +58,7 @@ class Publication:
     """One pass over all runs: the store, and the tags that say from which state of the repository it came."""
 
     store: Store
+    root: Path
     state: Mapping[str, str]
 
     @staticmethod
@@ -63,7 +68,7 @@ class Publication:
         for name in ("dvc.lock", "params.yaml"):
             if (root / name).exists():
                 state[f"neurop.{name}"] = digest_files([root / name])
-        return Publication(Store.connect(), state)
+        return Publication(Store.connect(), root, state)
 
     def recipe(self, outputs: RecipeOutputs) -> int:
         """Complete one recipe and its seeds. Returns how many seeds there was something to do for."""
@@ -73,11 +78,21 @@ class Publication:
                 experiment = store.experiment(outputs.study)
                 group = identity(config, seed=False)
                 parent = store.parent(experiment, outputs.study, outputs.name, group, settings(config))
-            done = sum(self._seed(experiment, parent, seed) for seed in outputs.seeds)
+            done = {seed.run.seed: self._seed(experiment, parent, seed) for seed in outputs.seeds}
             self._statistics(parent, outputs)
-        return done
+            exhibits.show(store, parent, exhibits.learner_figures(self.root, outputs.study, outputs.name))
+            weights = {seed.run.seed: (done[seed.run.seed][1], seed.digest) for seed in outputs.seeds}
+            with address.exclusive():
+                register(store, outputs.study, outputs.name, weights, outputs.metric["best_seed"])
+        return sum(changed for changed, _ in done.values())
 
-    def _seed(self, experiment: str, parent: str, outputs: SeedOutputs) -> bool:
+    def family(self, params: Params, family: str) -> None:
+        """Complete what a report shows of a family beside its runs."""
+        with reported(), address.exclusive():
+            exhibits.publish_inputs(self.store, params, family, self.root)
+
+    def _seed(self, experiment: str, parent: str, outputs: SeedOutputs) -> tuple[bool, str]:
+        """Complete one seed. Returns whether there was something to do, and the run that holds it."""
         name, client = str(outputs.run), self.store.client
         key = {RUN: name, CONFIGURATION: identity(outputs.config)}
         with address.exclusive():
@@ -91,7 +106,7 @@ class Publication:
                 client.set_tag(run.info.run_id, PARENT, parent)
         for run in todo:
             self._complete(run, outputs)
-        return bool(todo)
+        return bool(todo), (todo or there)[0].info.run_id
 
     def _split(self, found: list[Run], outputs: SeedOutputs) -> tuple[list[Run], list[Run]]:
         """Of the runs with this configuration: those to complete, and those that hold these outputs.
@@ -153,5 +168,24 @@ def download(params: Params, study: str, name: str, directory: Path) -> None:
         if not found:
             raise UserError(f"MLflow holds no evaluations of {of} under these settings; run `neurop publish`")
         directory.mkdir(parents=True, exist_ok=True)
-        for name in EVALUATION_FILES:
-            store.client.download_artifacts(found[0].info.run_id, name, str(directory))
+        for file in EVALUATION_FILES:
+            store.fetch(found[0].info.run_id, file, directory, MOST_BYTES)
+
+
+def download_inputs(params: Params, family: str, directory: Path) -> Path:
+    """Write what a report of `params` shows of a family beside evaluations to `directory`, as one JSON file.
+
+    Its texts are the store's and are still to be checked; that they are those that were published is checked here.
+    """
+    store = Store.connect()
+    key = {RUN: f"{family}/inputs", CONFIGURATION: exhibits.settings_of(params, family)}
+    with reported():
+        experiment = store.client.get_experiment_by_name(f"neurop/{family}")
+        found = [] if experiment is None else store.find(experiment.experiment_id, key)
+        if not found:
+            raise UserError(f"MLflow holds no inputs of {family} under these settings; run `neurop publish`")
+        directory.mkdir(parents=True, exist_ok=True)
+        path = store.fetch(found[0].info.run_id, exhibits.INPUTS, directory, MOST_BYTES)
+    if digest(read_json(path)) != found[0].data.tags.get(OUTPUTS):
+        raise UserError(f"MLflow's {family}/inputs was published in part or is damaged; run `neurop publish`")
+    return path

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import UserError
 from pipeline.tracking import address
@@ -81,6 +82,7 @@ class Store:
         if found.lifecycle_stage != "active":
             command = f"mlflow experiments restore -x {found.experiment_id}"
             raise UserError(f"the MLflow experiment {name} is deleted; restore it with `{command}`")
+        _check_place(name, found.artifact_location)
         return str(found.experiment_id)
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
@@ -126,9 +128,23 @@ class Store:
         if tags:
             _patiently(partial(self.client.log_batch, run, tags=[RunTag(key, value) for key, value in tags.items()]))
 
-    def upload(self, run: str, path: Path) -> None:
-        """Add a file to a run's artefacts, in place of an older one."""
-        _patiently(partial(self.client.log_artifact, run, str(path)))
+    def upload(self, run: str, path: Path, place: str | None = None) -> None:
+        """Add a file to a run's artefacts, or to their folder `place`, instead of an older one."""
+        _patiently(partial(self.client.log_artifact, run, str(path), place))
+
+    def fetch(self, run: str, name: str, directory: Path, most_bytes: int) -> Path:
+        """Copy one of a run's artefacts, which must be no larger than that, into an existing directory."""
+        sizes = {file.path: file.file_size for file in self.client.list_artifacts(run) if not file.is_dir}
+        if name not in sizes:
+            raise UserError(f"MLflow's run {run} lacks the artefact {name}; run `neurop publish`")
+        # Its size is asked for before it is fetched, and measured after: the store may say anything.
+        if (sizes[name] or 0) <= most_bytes:
+            path = Path(self.client.download_artifacts(run, name, str(directory)))
+            if path == directory / name and path.stat().st_size <= most_bytes:
+                return path
+        raise UserError(
+            f"{name} of MLflow's run {run} is larger than {most_bytes} bytes; it is not of `neurop publish`"
+        )
 
     def points(self, run: Run) -> dict[Point, float]:
         """All points of a run."""
@@ -137,6 +153,20 @@ class Store:
             for key in run.data.metrics
             for metric in self.client.get_metric_history(run.info.run_id, key)
         }
+
+
+def _check_place(experiment: str, place: str) -> None:
+    """Raise `UserError` if the artefacts lie where this machine cannot put them."""
+    if address.served() and place.startswith("file:") and not Path(unquote(urlsplit(place).path)).parent.exists():
+        raise UserError(
+            f"the MLflow experiment {experiment} was made without a server and keeps its artefacts in a folder of "
+            "another machine; serve a new database with `neurop serve --database`, then publish there"
+        )
+    if place.startswith("mlflow-artifacts:") and not address.served():
+        raise UserError(
+            f"the MLflow experiment {experiment} was made by a server, which alone reaches its artefacts; "
+            "start `neurop serve` and set MLFLOW_TRACKING_URI as it says"
+        )
 
 
 def points(row: Mapping[str, float | None]) -> dict[Point, float]:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from pipeline.errors import UserError
 from pipeline.tracking import address
 from pipeline.tracking.describe import git, identity
+from pipeline.tracking.pages import flow_tags
 from pipeline.tracking.store import CONFIGURATION, OUTPUTS, RUN, SOURCE, Point, Store, points, reported
 
 SECONDS_BETWEEN_BATCHES = 1.0
@@ -65,7 +66,7 @@ def _follow(says: TextIO, descriptor: int) -> None:
     (header, *first) = next(lines, [None])
     if header is None:
         return
-    headers, tags = by_seed(header), git(Path())
+    headers, tags = by_seed(header), git(Path()) | flow_tags()
     store = Store.connect()
     live: dict[int, Live] = {}
     with reported():
@@ -121,6 +122,7 @@ class Live:
             if unpublished and (first_step > 0 or not unpublished[0].data.metrics):
                 run = unpublished[0]
                 store.client.update_run(run.info.run_id, "RUNNING")
+                store.log(run.info.run_id, tags=flow_tags())  # it may have begun in another flow, or in none
                 return Live(store, run.info.run_id, header, set(store.points(run)))
             parent = store.parent(experiment, header["study"], header["name"], header["group"], header["settings"])
             tags = {**key, **tags, SOURCE: header["stage"]}
