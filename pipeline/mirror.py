@@ -64,7 +64,7 @@ def mirrored(root: Path = Path()) -> Iterator[Source]:
 
 
 def checked(family: str, texts: Any) -> dict[str, str]:
-    """The texts of a family by their paths below `data/`. Raises `UserError` for what `neurop publish` did not write."""
+    """The texts of a family by their paths below `data/`. Raises `UserError` for what `publish` does not write."""
     if not isinstance(texts, dict):
         raise UserError(f"MLflow's {family}/inputs holds no texts; run `neurop publish`")
     for name, text in texts.items():

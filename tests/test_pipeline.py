@@ -171,6 +171,18 @@ def test_the_flow_runs_what_is_stale_and_what_is_behind_it(restored: Path) -> No
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 
+def test_the_report_from_mlflow_alone_has_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
+    """In a directory that holds the settings and the report to compare with, and nothing of `data/`."""
+    neurop = ["env", "NEUROP_TRACKING=on", f"MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/mlflow.db", sys.executable, "-m"]
+    assert "published, 0 already there" in run(workspace, *neurop, "pipeline", "publish")
+    for name in ("params.yaml", "pipeline", "reports"):
+        (tmp_path / name).symlink_to(workspace / name)
+    said = run(tmp_path, *neurop, "pipeline", "report", "--from", "mlflow", "--check")
+    assert said.splitlines()[-1] == "reports: regenerated to the same bytes"
+    run(tmp_path, *neurop, "pipeline", "report", "--from", "mlflow", "-o", "other")
+    assert (tmp_path / "other" / "index.html").read_bytes() == (workspace / "reports" / "index.html").read_bytes()
+
+
 def test_changing_a_learner_reruns_that_learner_alone(restored: Path) -> None:
     settings = tiny_settings()
     settings["learners"]["addmod"]["meta_mlp"]["learning_rate"] = 1e-4

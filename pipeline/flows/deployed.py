@@ -16,6 +16,7 @@ from prefect.types import KeyValueLabels
 
 from pipeline.errors import UserError
 from pipeline.flows.flow import carry_out, runner
+from pipeline.flows.links import announce
 from pipeline.flows.pool import (
     BEAT,
     PROGRESS,
@@ -86,6 +87,7 @@ def stage(name: str, commit: str, params: str, inputs: str) -> State[Any]:
     clone = Path.cwd()
     try:
         with workspace(clone, commit, params) as root, slots().lease() as lease:
+            announce()
             processes = Processes(root)
             with _Beat(processes, name, commit):
                 file = root / INPUTS / f"{name}.json"

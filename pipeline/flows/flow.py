@@ -21,7 +21,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pipeline.flows.board import Board, shown
-from pipeline.flows.links import links
+from pipeline.flows.links import announce, links
 from pipeline.flows.plan import Planned
 from pipeline.flows.process import StageFailed, ending_at
 from pipeline.flows.work import Work
@@ -62,6 +62,7 @@ def runner(work: Work) -> Any:
 
 def carry_out(work: Work, retries: int) -> State[Any]:
     """All stages, within a flow run whose task runner is `runner(work)`; returns the state in which that ends."""
+    announce()
     table = _Table(work.board)
     try:
         _run_all(work, retries, table)

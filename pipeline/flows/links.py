@@ -1,13 +1,22 @@
-"""From a stage to its runs in MLflow, and from a stage's process to the flow run that it is part of."""
+"""From a stage to its runs in MLflow, and from those to the flow run in which they trained."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
-from pipeline.packs import Pack
+from prefect import runtime
 
-# What training tags its MLflow runs with.
-FLOW_RUN, FLOW_URL = "NEUROP_FLOW_RUN", "NEUROP_FLOW_URL"
+from pipeline import tracking
+from pipeline.packs import Pack
+from pipeline.tracking.pages import FLOW_RUN, FLOW_URL
+
+
+def announce() -> None:
+    """Within a flow run: tell the stages, which are processes of their own, of which one they are part."""
+    os.environ[FLOW_RUN] = str(runtime.flow_run.id)
+    # A server of the flow's own ends with it, and its pages too.
+    os.environ[FLOW_URL] = (runtime.flow_run.ui_url or "") if "PREFECT_API_URL" in os.environ else ""
 
 
 def links(stages: Iterable[str]) -> dict[str, str]:
@@ -15,10 +24,8 @@ def links(stages: Iterable[str]) -> dict[str, str]:
 
     Empty if runs are recorded in a file: then there are no pages.
     """
-    from pipeline import tracking
-
     names = {stage: name for stage in stages if (name := run_name(stage))}
-    found = tracking.links(names.values()) if hasattr(tracking, "links") else {}
+    found = tracking.links(names.values())
     return {stage: found[name] for stage, name in names.items() if name in found}
 
 

@@ -27,7 +27,9 @@ def prepared(
     """
     with inside(root):
         planned = plan(targets)
-    if pool is None or not any(stage.trains for stage in planned):
+    if not any(stage.trains for stage in planned):
+        return Work(planned, Devices([]), root=root)
+    if pool is None:
         return Work(planned, here(per_device, workers), root=root)
     params = (root / "params.yaml").read_text(encoding="utf-8")
     reached = Pool.reached(pool, commit(root), params)

@@ -51,7 +51,7 @@ def _versions(store: Store, study: str, name: str) -> dict[tuple[str, str], Mode
     if not store.client.search_registered_models(f"name = '{title}'"):
         note = NOTE.format(name=f"{study}/{name}", best=BEST)
         store.client.create_registered_model(title, {RUN: f"{study}/{name}"}, note)
-    found = {}
+    found: dict[tuple[str, str], ModelVersion] = {}
     token: str | None = ""
     while token is not None:
         page = store.client.search_model_versions(f"name = '{title}'", page_token=token or None)
