@@ -34,6 +34,7 @@ class Board:
 
     def __init__(self, planned: Sequence[Planned], progress: Callable[[str], str] = lambda _: "") -> None:
         self._progress = progress
+        self.remark = ""
         self._states = {stage.name: WAITING for stage in planned}
         self._notes = dict.fromkeys(self._states, "")
         self._started: dict[str, float] = {}
@@ -98,7 +99,8 @@ class Board:
         """One line: how many stages are in which state."""
         names = (DONE, UNCHANGED, RUNNING, WAITING, FAILED, SKIPPED, CANCELLED)
         counts = [(self.count(name), name) for name in names]
-        return ", ".join(f"{n} {name}" for n, name in counts if n) or "nothing to do"
+        said = ", ".join(f"{n} {name}" for n, name in counts if n) or "nothing to do"
+        return f"{said}; {self.remark}" if self.remark else said
 
     def _time(self, name: str, now: float) -> str:
         if name in self._seconds:

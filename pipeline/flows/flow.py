@@ -66,6 +66,7 @@ def carry_out(work: Work, retries: int) -> State[Any]:
     table = _Table(work.board)
     try:
         _run_all(work, retries, table)
+        work.publish()
     finally:
         work.end()
         work.board.finish()

@@ -83,6 +83,16 @@ class Work:
             raise
         self.board.set(stage.name, states.DONE if ran else states.UNCHANGED)
 
+    def publish(self) -> None:
+        """Complete the record on the MLflow server, if there is one; what goes wrong is a remark on the board."""
+        if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") and (self.root / "data").is_dir():
+            log = self.root / LOGS / "publish.log"
+            try:
+                code, text = self.processes.call([sys.executable, "-m", "pipeline", "publish"], log)
+            except Cancelled:
+                return
+            self.board.remark = "" if not code else f"not all is in MLflow: {(text.splitlines() or [''])[-1]}"
+
     def end(self) -> None:
         """End all that runs, here and elsewhere."""
         if self.pool is not None:
