@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import uuid
 from collections.abc import Iterator
@@ -113,47 +112,47 @@ class Exchange:
 
     def take(self, name: str) -> bool:
         """Bring the outputs of a stage that another machine has run; False if none has."""
-        from dvc.stage.cache import RunCacheNotFoundError
-
         stage = self._saved(name)
         folder = self._entries(stage)
-        if folder is None or not self._fetch_entries(name, stage, folder):
+        found = None if folder is None else self._fetched(name, stage, folder)
+        if found is None:
             return False
-        try:
-            self.repo.stage_cache.restore(stage, pull=True)
-        except RunCacheNotFoundError:
-            raise self._damaged(name, folder) from None
+        found.checkout(force=True)
         stage.save()
         stage.commit()
         stage.dump(update_pipeline=False)
         return True
 
-    def _fetch_entries(self, name: str, stage: Any, folder: str) -> bool:
-        """Copy the remote's entries of a stage into the local cache, each checked with the files that it names."""
+    def _fetched(self, name: str, stage: Any, folder: str) -> Any:
+        """The stage with the outputs that its entry on the remote names, now in the cache; None if it has no entry.
+
+        Of several entries, of machines whose bits differ, every head takes the same.
+        """
         from dvc.exceptions import CollectCacheError
+        from dvc.stage.cache import _get_cache_hash
         from dvc.utils.serialize import loads_yaml
 
         odb = self._remote()
         there = odb.fs.join(odb.path, "runs", *Path(folder).parts)
-        paths = list(odb.fs.find(there)) if odb.fs.exists(there) else []
-        outs = [out.def_path for out in stage.outs]
-        for path in paths:
-            text = odb.fs.cat_file(path).decode()
-            entry = loads_yaml(text)
-            check_entry(name, entry, outs)
-            made = self.repo.stage_cache._create_stage(entry, wdir=stage.wdir)
-            try:
-                for objects in made.get_used_objs().values():
-                    self.repo.cloud.pull(objects)
-                self._check_files(made)
-            except CollectCacheError:
-                raise self._damaged(name, folder) from None
-            local = self._local / folder / odb.fs.name(path)
-            local.parent.mkdir(parents=True, exist_ok=True)
-            partial = local.with_name(f".{uuid.uuid4().hex}")
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, local)
-        return bool(paths)
+        paths = sorted(odb.fs.find(there)) if odb.fs.exists(there) else []
+        if not paths:
+            return None
+        entry = loads_yaml(odb.fs.cat_file(paths[0]).decode())
+        check_entry(name, entry, [out.def_path for out in stage.outs])
+        if _get_cache_hash({**entry}, key=True) != folder.rpartition("/")[2]:
+            raise UserError(
+                f"the entry of {name} on the DVC remote '{self.name}' is of other inputs; remove {paths[0]}"
+            )
+        found = self.repo.stage_cache._create_stage(entry, wdir=stage.wdir)
+        try:
+            for objects in found.get_used_objs().values():
+                self.repo.cloud.pull(objects)
+            self._check_files(found)
+        except CollectCacheError:
+            raise self._damaged(name, folder) from None
+        if not found.outs_cached():
+            raise self._damaged(name, folder)
+        return found
 
     def _damaged(self, name: str, folder: str) -> UserError:
         """Remove from the remote what is not what its name says, so that it is put there anew; returns what to say."""

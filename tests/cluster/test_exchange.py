@@ -50,6 +50,25 @@ def test_a_stage_that_one_clone_has_run_is_taken_by_the_other(clones: tuple[Path
     assert exchange(head, "take", "train@toy-m-1") == "false"
 
 
+def test_outputs_of_earlier_inputs_in_the_lock_do_not_stand_in_the_way(clones: tuple[Path, Path]) -> None:
+    head, worker = clones
+    toy.dvc(head, "repro", "-q", "--single-item", TRAIN)
+    for clone in clones:
+        (clone / "toy.py").write_text((clone / "toy.py").read_text().replace("+ len(sums)", "+ 2 * len(sums)"))
+    carried(head, worker)
+    assert exchange(head, "take", TRAIN) == "true"
+    assert json.loads((head / "runs/0/sums.json").read_text()) == list(range(0, 20, 2))
+
+
+def test_an_entry_under_the_name_of_other_inputs_is_refused(clones: tuple[Path, Path], tmp_path: Path) -> None:
+    head, worker = clones
+    carried(head, worker)
+    (entry,) = (path for path in (tmp_path / "remote" / "runs").rglob("*") if path.is_file())
+    entry.write_text(entry.read_text().replace("toy.py train 0", "toy.py train 5"))
+    assert "is of other inputs" in exchange(head, "take", TRAIN, code=2)
+    assert not (head / "runs" / "0").exists()
+
+
 def test_other_inputs_are_another_run(clones: tuple[Path, Path]) -> None:
     head, worker = clones
     carried(head, worker)
