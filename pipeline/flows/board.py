@@ -45,7 +45,9 @@ class Board:
         """Set the state of a stage; `note` is its device or its error."""
         now = time.monotonic()
         with self._lock:
-            self._states[name], self._notes[name] = state, note
+            self._states[name] = state
+            if note or state not in (DONE, UNCHANGED):  # where it ran stays there
+                self._notes[name] = note
             if state == RUNNING:
                 self._started[name] = now
             elif name in self._started:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ruamel.yaml import YAML
 
@@ -30,8 +30,8 @@ def settings(
     Raises `UserError` if there is no such profile or its settings are wrong.
     """
     path = clone / "params.yaml" if profile == "params.yaml" else clone / "profiles" / f"{profile}.yaml"
-    if not path.is_file():
-        raise UserError(f"there is no profile '{profile}'; there are params.yaml and those in profiles/")
+    if profile not in get_args(Profile) or not path.is_file():
+        raise UserError(f"there is no profile '{profile}'; there are {', '.join(get_args(Profile))}")
     text = path.read_text(encoding="utf-8")
     chosen: dict[str, Any] = {"families": families, "learners": learners, "seeds": seeds}
     chosen = {key: list(value) for key, value in chosen.items() if value is not None}

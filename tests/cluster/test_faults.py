@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from tests.cluster import toy
 from tests.cluster.conftest import Server
 
-SEED, ROUNDS = 5, 24
+# A longer run by hand: FAULT_SEED=11 FAULT_ROUNDS=150 pytest -s
+SEED, ROUNDS = int(os.environ.get("FAULT_SEED", "5")), int(os.environ.get("FAULT_ROUNDS", "24"))
 SEEDS = range(10)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -47,6 +49,7 @@ def test_killed_again_and_again_a_flow_ends_with_the_same_report(server: Server,
                 continue
         killed[victim] += 1
     toy.stop(flow)
+    print(f"killed: {killed}")
     assert min(killed[each] for each in ("stage", "dvc", "flow")) >= 1, killed
     toy.until(lambda: not toy.processes(root, "toy.py"), "what was left behind has ended")
     (root / "params.yaml").write_text(f"seeds: {list(SEEDS)}\n")
