@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -167,5 +168,13 @@ def same_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 def file_bytes(directory: Path) -> dict[str, bytes]:
-    """Contents of all files of a directory by name."""
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+    """Contents of all files below a directory, by their path in it."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -50,7 +50,7 @@ def grid(
     """Bring a grid up to date: what is missing of it is run, and nothing else.
 
     Args:
-        profile: the settings: `params.yaml` as committed, or one of `profiles/`.
+        profile: the settings: `params.yaml` as it is in this clone, or one of `profiles/`.
         families, learners, seeds: the part of its grid; None is all of it.
         targets: stages or groups such as `evaluate`; None is all of them.
         pool: the work pool whose workers train; None trains on this machine.

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import UserError, run_main
 from pipeline.flows.entries import check_entry, check_names
+from pipeline.flows.repair import repair
 
 Entries = dict[str, dict[str, Any]]  # what dvc.lock says, by stage
 
@@ -45,6 +46,7 @@ class Exchange:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo, lock_repo
 
+        repair(Path())
         try:
             with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
                 exchange = Exchange(repo)

@@ -26,6 +26,7 @@ SECONDS_BETWEEN_BEATS = 5.0
 SECONDS_BETWEEN_LOOKS = 2.0
 # A worker that says nothing for so long is given up. Only changes are looked at: machines' clocks may differ.
 SECONDS_OF_SILENCE = 60.0
+SECONDS_TO_BEGIN = 180.0  # from taking a stage to the first sign: a process starts and imports much
 SECONDS_WITHOUT_WORKER = 120.0
 SECONDS_WITHOUT_SERVER = 120.0
 # Workers take what they have devices for; the rest waits in the pool.
@@ -146,10 +147,12 @@ class Pool:
                     self._stop(identifier, "Cancelled", "no worker")
                     raise StageFailed(f"no worker of the work pool '{self.name}' is online any more", again=False)
                 watch = _Watch()
-            elif watch.silent((state.type, found.labels.get(BEAT))) > SECONDS_OF_SILENCE:
-                who = found.labels.get(WORKER, "its worker")
-                self._stop(identifier, "Crashed", f"{who} said nothing for {SECONDS_OF_SILENCE:.0f} s")
-                raise StageFailed(f"{who} said nothing for {SECONDS_OF_SILENCE:.0f} s", again=True)
+                continue
+            patience = SECONDS_OF_SILENCE if BEAT in found.labels else SECONDS_TO_BEGIN
+            if watch.silent((state.type, found.labels.get(BEAT))) > patience:
+                why = f"{found.labels.get(WORKER, 'its worker')} said nothing for {patience:.0f} s"
+                self._stop(identifier, "Crashed", why)
+                raise StageFailed(why, again=True)
 
     def progress(self, name: str) -> str:
         """What is known of a stage that is under way: its worker, and what it printed last."""

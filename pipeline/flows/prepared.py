@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.flows.devices import Devices, here
 from pipeline.flows.plan import plan
 from pipeline.flows.pool import Pool
+from pipeline.flows.repair import repair
 from pipeline.flows.work import Work
 from pipeline.flows.workspaces import commit
 
@@ -25,6 +26,7 @@ def prepared(
     Raises `UserError` for an unknown stage, settings that DVC cannot read, a pool without a worker for this commit,
     a DVC remote that cannot be used.
     """
+    repair(root)
     with inside(root):
         planned = plan(targets)
     if not any(stage.trains for stage in planned):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import EXIT_USER_ERROR
 from pipeline.flows.devices import Lease
+from pipeline.flows.repair import CORRUPT, repair
 
 LOGS = Path("logs") / "flow"
 # Training writes a checkpoint when it is told to end.
@@ -72,6 +73,8 @@ class Processes:
             )
             if not code:
                 return Outcome(ran="Running stage" in text)
+            if CORRUPT in text and repair(self.root):
+                continue
             if not any(words in text for words in BUSY):
                 raise StageFailed(_why(text, code), again=not _is_user_error(text))
             self._ending.wait(SECONDS_WHILE_BUSY)

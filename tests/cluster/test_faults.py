@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.flows.repair import repair
 from tests.cluster import toy
 from tests.cluster.conftest import Server
 
@@ -57,6 +58,17 @@ def test_killed_again_and_again_a_flow_ends_with_the_same_report(server: Server,
     assert json.loads((root / "report.json").read_text()).items() >= toy.expected(SEEDS).items()
     assert "up to date" in toy.dvc(root, "status")
     assert not [path for path in root.rglob("*.partial") if ".scratch" not in path.parts]
+
+
+def test_what_a_killed_dvc_left_half_written_stops_nobody(server: Server, tmp_path: Path) -> None:
+    root, more = toy.make(tmp_path / "head", [0]), {"PREFECT_API_URL": server.url}
+    for text in ("", '{"read": {', "[1]"):
+        (root / ".dvc" / "tmp" / "rwlock").write_text(text)
+        assert repair(root)
+        assert not repair(root)
+    (root / ".dvc" / "tmp" / "rwlock").write_text('{"read": {')
+    toy.call(root, sys.executable, "-c", toy.FLOW, **more)
+    assert json.loads((root / "report.json").read_text()) == toy.expected([0])
 
 
 def test_two_flows_at_once_do_each_stage_once(server: Server, tmp_path: Path) -> None:

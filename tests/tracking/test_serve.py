@@ -17,18 +17,13 @@ from pipeline import tracking
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.tracking import publish, serve
+from tests.helpers import free_port
 from tests.tracking.made_up import dump, named, write_outputs
 
 
 def checked(tmp_path: Path, **changed: object) -> serve.Server:
     given = {"host": "127.0.0.1", "port": free_port(), "allow": [], "database": f"sqlite:///{tmp_path}/m.db"}
     return serve.checked(**{**given, "artefacts": str(tmp_path / "artefacts"), **changed})  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_without_options_only_this_machine_is_let_in(tmp_path: Path) -> None:
