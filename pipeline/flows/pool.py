@@ -26,7 +26,7 @@ SECONDS_BETWEEN_BEATS = 5.0
 SECONDS_BETWEEN_LOOKS = 2.0
 # A worker that says nothing for so long is given up. Only changes are looked at: machines' clocks may differ.
 SECONDS_OF_SILENCE = 60.0
-SECONDS_TO_BEGIN = 180.0  # from taking a stage to the first sign: a process starts and imports much
+SECONDS_TO_BEGIN = 90.0  # from taking a stage to the first sign: a process starts and imports much
 SECONDS_WITHOUT_WORKER = 120.0
 SECONDS_WITHOUT_SERVER = 120.0
 # Workers take what they have devices for; the rest waits in the pool.

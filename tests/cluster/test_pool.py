@@ -16,7 +16,7 @@ import pytest
 from tests.cluster import toy
 from tests.cluster.conftest import Server
 
-SEEDS = range(6)
+SEEDS = range(4)
 Start = Callable[..., subprocess.Popen[bytes]]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
