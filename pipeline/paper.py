@@ -35,5 +35,5 @@ def _of_paper(params: Params, of: Recipe, root: Path) -> bool:
 
 def _same(of: Recipe, run: dict[str, Any]) -> bool:
     """Whether a kept run had these settings."""
-    used, now = settings.completed(of.learner, run["settings"]), of.values()
-    return (used, run["training"]) == (now["settings"], now["training"])
+    now = of.values()
+    return settings.completed(of.learner, run["settings"], run["training"]) == (now["settings"], now["training"])

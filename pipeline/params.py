@@ -222,7 +222,8 @@ class LearnerSection(Section):
     `budget`: trainable parameters to match by scaling the widths, or null to take them as written;
     `activation`: between the layers of the learner (templates use ReLU); `learning_rate`: Adam's, at
     its peak; `weight_decay`: decoupled from the gradient; `steps`: no more than these training
-    steps, where fewer than the family's suffice.
+    steps, where fewer than the family's suffice; `gradient_clip`: a step's gradient is shortened to this
+    norm where it is longer (null: never), a guard against divergence at high learning rates.
     """
 
     budget: Positive | None
@@ -230,6 +231,7 @@ class LearnerSection(Section):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
     steps: Positive | None = None
+    gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
 
 
 class HiddenSection(LearnerSection):
@@ -352,6 +354,8 @@ class TrainingSection(Section):
 
     `select_from`: share of the steps before which no weights are kept as best. Where val stays near
     chance, an untrained network may beat the trained one on it by luck.
+    `precision`: of the products in a step: float32, tf32 (CUDA alone knows it) or bfloat16; parameters, their
+    updates and evaluations are float32 under each.
     """
 
     steps: Positive
@@ -361,6 +365,7 @@ class TrainingSection(Section):
     schedule: Literal["constant", "cosine"]
     warmup: Count
     eval_every: Positive
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 
 class Training(Section):
@@ -459,15 +464,20 @@ def learner_section(learner: str, settings: dict[str, Any]) -> LearnerSection:
     return section
 
 
-def completed(learner: str, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings of an earlier run with the defaults of those that are younger than it, as JSON.
+def completed(learner: str, settings: dict[str, Any], training: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Settings and protocol of an earlier run, with the defaults of those settings that are younger than it, as JSON.
 
-    None if they hold a setting that there is no more.
+    A part that holds a setting that there is no more is left as it is.
     """
+    kinds: tuple[Any, ...] = (LearnerSections.model_fields[learner].annotation, TrainingSection)
+    return tuple(_completed(kind, values) for kind, values in zip(kinds, (settings, training), strict=True))
+
+
+def _completed(kind: type[Section], values: dict[str, Any]) -> dict[str, Any]:
     try:
-        return learner_section(learner, settings).model_dump(mode="json")
-    except (KeyError, ValueError):
-        return None
+        return kind.model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values
 
 
 def read_yaml(path: Path | str) -> Any:

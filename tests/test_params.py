@@ -25,6 +25,11 @@ WRONG = {
     "a number for a list": ({"grid.seeds": 3}, "grid.seeds: .*3"),
     "a list for a section": ({"evaluation": [1]}, "evaluation: .*\\[1\\]"),
     "nothing for a section": ({"programs.sumfirst": None}, "programs.sumfirst: .*None"),
+    "an unknown precision": ({"training.addmod.precision": "float16"}, "training.addmod.precision: .*'float16'"),
+    "a gradient of no length": (
+        {"learners.addmod.meta_gnn.gradient_clip": 0.0},
+        "learners.addmod.meta_gnn.gradient_clip: .*0",
+    ),
     "zero steps": ({"training.addmod.steps": 0}, "training.addmod.steps: .*0"),
     "no code at all for an axis": (
         {"learners.addmod.meta_gnn.coordinate": False},

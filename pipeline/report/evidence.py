@@ -178,9 +178,7 @@ def _runs(path: Path, learner: str, remedy: str) -> dict[int, Run]:
         runs = TypeAdapter(list[Run]).validate_python(values)
     except ValidationError as error:
         raise UserError(f"{path} does not describe runs ({_why(error)}); {remedy}") from None
-    runs = [
-        run.model_copy(update={"settings": params.completed(learner, run.settings) or run.settings}) for run in runs
-    ]
+    runs = [_completed(learner, run) for run in runs]
     by_seed = {run.seed: run for run in runs}
     if len(by_seed) < len(runs):
         raise UserError(f"{path} names a seed more than once; {remedy}")
@@ -190,6 +188,11 @@ def _runs(path: Path, learner: str, remedy: str) -> dict[int, Run]:
             if getattr(run, part) != getattr(runs[0], part):
                 raise UserError(f"{path}: seeds {runs[0].seed} and {run.seed} differ in {part}; {remedy}")
     return by_seed
+
+
+def _completed(learner: str, run: Run) -> Run:
+    settings, training = params.completed(learner, run.settings, run.training)
+    return run.model_copy(update={"settings": settings, "training": training})
 
 
 def _changed(of: Recipe, run: Run) -> tuple[str, ...]:

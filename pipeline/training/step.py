@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.params import LearnerSection, TrainingSection
 from pipeline.programs.tables import Split
-from pipeline.training import batches, machine
+from pipeline.training import batches, machine, precision
 from pipeline.training.batches import Batches
 from pipeline.training.capture import captured
 from pipeline.training.schedule import rate
@@ -103,12 +103,16 @@ class Step:
         torch.index_select(self.rates, 0, self.place, out=self.rate)
         intents, rows = self.intents.index_select(0, self.place)[0], self.rows.index_select(0, self.place)[0]
         x, y = self.x[rows].long(), self.y[rows].long()  # [S, k, n, l], [S, k, n, m]
-        losses = self.stack.losses(self.u[intents], x, y)
         # None, not zero: the backward pass then writes gradients and adds to none, in a replay, too. By hand, because
         # the optimizer's own way takes a fiftieth of a small step.
         for parameter in self.stack.parameters.values():
             parameter.grad = None
-        losses.backward(self.one)
+        with precision.products(self.training.precision):
+            with precision.autocast(self.training.precision, self.device):
+                losses = self.stack.losses(self.u[intents], x, y)
+            losses.backward(self.one)
+        if self.section.gradient_clip is not None:
+            self.stack.clip(self.section.gradient_clip)
         self.optimizer.step()
         self.loss_sum += losses.detach()
         self.place += 1

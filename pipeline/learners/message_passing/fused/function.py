@@ -34,10 +34,13 @@ def renew(edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor],
 
 
 def _run(op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    how = implementation(edges, row.shape[-1])
-    if how is None:
-        return op.tile(edges, row, column, *weights)
-    outputs: tuple[Tensor, ...] = Edgewise.apply(how, op, edges, row, column, *(weight[None] for weight in weights))
+    # Neither the kernels nor what is recomputed in backward, outside of autocast, follow it.
+    edges, row, column = (part.float() if part.dtype == torch.bfloat16 else part for part in (edges, row, column))
+    with torch.autocast(edges.device.type, enabled=False):
+        how = implementation(edges, row.shape[-1])
+        if how is None:
+            return op.tile(edges, row, column, *weights)
+        outputs: tuple[Tensor, ...] = Edgewise.apply(how, op, edges, row, column, *(weight[None] for weight in weights))
     return outputs
 
 
