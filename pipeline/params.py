@@ -269,7 +269,9 @@ class GroupTied(MetaSection):
     `fourier_ordered`: of an axis with order (list places, tokens, positions), beside its coordinate;
     `theta0`: decoded weights are added to a fixed random initialisation of full rank.
 
-    Beyond the paper, off by default: `relations`: codes that relate a slot to the intent, where the intent
+    Beyond the paper, off by default: `bandwidth`: along an axis with order, θ₀ and learned codes hold so many of the
+    slowest cosine waves only (null: all of them, white noise), so that what is neighbouring starts out similar;
+    `relations`: codes that relate a slot to the intent, where the intent
     points into an axis of the slot's tensor (p among the tokens, n among the places); `fourier_relation`:
     sine/cosine pairs in each; `coordinate`: false leaves such an axis no other code, and its tensors no θ₀, so
     that the learner can write a template with more places on that axis.
@@ -278,6 +280,7 @@ class GroupTied(MetaSection):
     fourier: Count
     fourier_ordered: Count
     theta0: bool
+    bandwidth: Positive | None = None
     relations: tuple[Literal["difference", "ratio", "equality"], ...] = ()
     fourier_relation: Count = 0
     coordinate: bool = True

@@ -16,6 +16,9 @@ from pipeline.flows.server import make_pool, register, server
 from pipeline.flows.slots import announce
 from pipeline.flows.workspaces import commit
 
+# A worker asks for what is due by its own clock; stages are due at once, by the server's.
+SECONDS_A_CLOCK_MAY_BE_BEHIND = 86400
+
 HEAD = "neurop-head"  # the pool of prefect.yaml
 ENTRYPOINT = "pipeline.flows.deployed.stage"
 
@@ -41,7 +44,8 @@ def work(pool: str, name: str | None = None, per_device: int = 1, workers: int |
     if "MLFLOW_TRACKING_URI" not in os.environ:
         os.environ.setdefault("NEUROP_TRACKING", "off")  # nobody would look into a file of this machine
     print(f"{worker_name(name, at)} takes stages of '{pool}', {len(devices.names)} at a time", flush=True)
-    _start(pool, worker_name(name, at), len(devices.names), "--work-queue", queue(at))
+    early = str(SECONDS_A_CLOCK_MAY_BE_BEHIND)
+    _start(pool, worker_name(name, at), len(devices.names), "--work-queue", queue(at), "--prefetch-seconds", early)
 
 
 def lead(name: str | None = None) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.learners.layers import BandLimit
 from pipeline.learners.relations import with_theta0
-from pipeline.params import MetaSection
+from pipeline.params import GroupTied, MetaSection
 from pipeline.programs import Family
 from pipeline.templates import Template, Theta
 
@@ -98,10 +99,17 @@ class MetaLearner(Learner):
         theta0: Tensor | None = getattr(self, "theta0", None)
         if theta0 is None:
             return
-        theta0.copy_(torch.zeros_like(theta0) if generator is None else self.template.initial(generator))
+        theta0.copy_(torch.zeros_like(theta0) if generator is None else self._drawn(generator))
         for tensor, piece in zip(self.template.tensors, self.template.pieces(theta0), strict=True):
             if tensor.name not in self.with_theta0:
                 piece.zero_()
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        """Slots [T] of one usual initialisation, within the settings' bandwidth."""
+        drawn = self.template.initial(generator)
+        waves = self.settings.bandwidth if isinstance(self.settings, GroupTied) else None
+        pieces = zip(self.template.tensors, self.template.pieces(drawn), strict=True)
+        return torch.cat([BandLimit(tensor.axes, waves)(piece) for tensor, piece in pieces])
 
     @torch.no_grad()
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:

@@ -63,6 +63,41 @@ def codes_of(family: Family | None, axes: tuple[Axis, ...], settings: GroupTied)
     return slot_codes(axes, settings.fourier, settings.fourier_ordered, without), relation(family, axes, settings)
 
 
+class BandLimit(nn.Module):
+    """Of numbers at slots, the slowest cosine waves (DCT-II) along each ordered axis; white noise keeps its spread.
+
+    Args:
+        axes: of the slots.
+        waves: how many, the constant among them; None: all.
+    """
+
+    def __init__(self, axes: tuple[Axis, ...], waves: int | None) -> None:
+        super().__init__()
+        self.shape = [axis.size for axis in axes]
+        self.places = [
+            i for i, axis in enumerate(axes) if axis.unit is not None and waves is not None and waves < axis.size
+        ]
+        for i in self.places:
+            self.register_buffer(f"pass_{i}", low_pass(self.shape[i], waves or 0), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[T_g, …] gives [T_g, …]."""
+        for i in self.places:
+            by_axis = values.unflatten(0, self.shape).movedim(i, 0)
+            values = (
+                torch.tensordot(self.get_buffer(f"pass_{i}"), by_axis, 1).movedim(0, i).flatten(0, len(self.shape) - 1)
+            )
+        return values
+
+
+def low_pass(size: int, waves: int) -> Tensor:
+    """The projection [size, size] on the slowest cosine waves, times (size / waves)^½."""
+    place = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    basis = torch.stack([torch.cos(math.pi * j * place) for j in range(waves)], 1)  # [size, waves], orthogonal
+    basis = basis / basis.norm(dim=0)
+    return (basis @ basis.T * (size / waves) ** 0.5).float()
+
+
 class SlotMlp(nn.Module):
     """A group-tied MLP f([U ‖ p_t ‖ r_t(U)]; φ_g) for all slots t of one group g (§4.3, Meta-gMLP).
 

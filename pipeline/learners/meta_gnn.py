@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.graph import from_template
 from pipeline.learners.base import Head, MetaLearner
-from pipeline.learners.layers import apart, codes_of, mlp
+from pipeline.learners.layers import BandLimit, apart, codes_of, mlp
 from pipeline.learners.message_passing import MessagePassing
 from pipeline.learners.relations import Relation, relation
 from pipeline.params import MetaGnn as Settings
@@ -126,6 +126,7 @@ class MetaGnn(MetaLearner):
             self.register_buffer(f"code_{i}", code)
         learned = codes if settings.init_mode == "all" else []
         self.learned = nn.ParameterList(torch.randn(len(code), d) * CODE_SPREAD for code in learned)
+        self.limits = nn.ModuleList(BandLimit(axes, settings.bandwidth) for axes in self._slot_axes() if learned)
         self.d_u = 0 if self.rank else d_u
         self.related = [None if self.rank else relation(family, axes, settings) for axes in self._axes()]
         widths = [code.shape[1] + (r.width if r else 0) for code, r in zip(codes, self.related, strict=True)]
@@ -149,6 +150,12 @@ class MetaGnn(MetaLearner):
         axes = {group.name: group.axes for group in self.graph.groups}
         return [*axes.values(), *(axes[block.source] + axes[block.target] for block in self.graph.blocks)]
 
+    def _slot_axes(self) -> list[tuple[Axis, ...]]:
+        """The axes along which the rows of each positional code lie: a paired block has one row for each pair."""
+        axes = {group.name: group.axes for group in self.graph.groups}
+        blocks = [axes[b.source] if b.paired else axes[b.source] + axes[b.target] for b in self.graph.blocks]
+        return [*axes.values(), *blocks]
+
     def _codes(self, settings: Settings) -> list[Tensor]:
         """Positional codes [T, d_p] of every node group, then of every edge block: source beside target."""
         nodes = {g.name: codes_of(self.of_family, g.axes, settings)[0] for g in self.graph.groups}
@@ -170,7 +177,7 @@ class MetaGnn(MetaLearner):
         embedded = []
         for i in range(len(self.graph.groups) + len(self.graph.blocks)):
             h = self.encoders[i % len(self.encoders)](u[:, : self.d_u], getattr(self, f"code_{i}"), self.related[i])
-            embedded.append(h + self.learned[i] if self.learned else h)
+            embedded.append(h + self.limits[i](self.learned[i]) if self.learned else h)
         n_groups = len(self.graph.groups)
         return torch.cat(embedded[:n_groups], 1), torch.cat(embedded[n_groups:], 1)
 

@@ -93,9 +93,10 @@ def test_three_workers_killed_at_random_lose_nothing(server: Server, head: Path,
 def test_a_clone_that_comes_later_takes_what_there_is(
     server: Server, origin: Path, head: Path, start: Start, tmp_path: Path
 ) -> None:
-    """And a stage that refuses its settings is not tried again, while the others go on."""
+    """And a stage that refuses its settings is not tried again, while the others go on. The worker's clock is wrong."""
     (head / "params.yaml").write_text("seeds: [1, 13]\n")
-    start("later", "worker")
+    (tmp_path / "sitecustomize.py").write_text(toy.BEHIND)
+    start("later", "worker", PYTHONPATH=f"{tmp_path}{os.pathsep}{toy.ROOT}")
     said = flow(head, server, "later", code=1)
     assert "train@toy-m-13 failed error: seed 13 is refused" in said
     assert "train@toy-m-1 done" in said
@@ -104,6 +105,27 @@ def test_a_clone_that_comes_later_takes_what_there_is(
     (second / "params.yaml").write_text("seeds: [1]\n")
     assert "train@toy-m-1 unchanged" in flow(second, server, "later")
     assert json.loads((second / "report.json").read_text()) == toy.expected([1])
+
+
+def test_a_remote_that_goes_away_stops_the_flow_and_loses_nothing(
+    server: Server, head: Path, start: Start, tmp_path: Path
+) -> None:
+    start("cut", "worker")
+    remote, away, more = tmp_path / "remote", tmp_path / "away", {"PREFECT_API_URL": server.url, "TOY_STEPS": "20"}
+    running = toy.start(head, tmp_path / "flow.log", sys.executable, "-c", toy.FLOW, "cut", **more)
+    toy.until(lambda: toy.processes(tmp_path / "worker", "toy.py train"), "a stage trains")
+    remote.rename(away)
+    remote.write_text("no folder")  # DVC would make one
+    assert running.wait(240) == 1
+    said = (tmp_path / "flow.log").read_text()
+    assert f"the DVC remote 'shared' ({remote})" in said
+    assert "Traceback" not in said
+    assert not (head / "report.json").exists()
+    remote.unlink()
+    away.rename(remote)
+    flow(head, server, "cut")
+    assert json.loads((head / "report.json").read_text()) == toy.expected(SEEDS)
+    assert entries(remote) == len(SEEDS)
 
 
 def test_what_no_worker_can_do_is_said_at_once(server: Server, head: Path, start: Start, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import scipy.fft
 import torch
 
 from pipeline.learners import MetaLearner
@@ -26,7 +27,7 @@ def settings(family: str, learner: str, theta0: bool) -> Params:
     section = f"learners.{family}.{learner}"
     changes: dict[str, object] = {f"{section}.spread": SPREAD}
     if learner != "meta_mlp":
-        changes[f"{section}.theta0"] = theta0
+        changes |= {f"{section}.theta0": theta0, f"{section}.bandwidth": None}
     return tiny(changes)
 
 
@@ -51,6 +52,19 @@ def test_theta0_is_one_usual_initialisation_for_all_intents(family: str, learner
     assert torch.equal(made.theta0, made.template.initial(torch.Generator().manual_seed(5)))  # type: ignore[arg-type]
     assert "theta0" in made.state_dict()
     assert not any(name == "theta0" for name, _ in made.named_parameters())
+
+
+@pytest.mark.parametrize("learner", ["meta_gmlp", "meta_gmlp_mx", "meta_gnn"])
+def test_theta0_lies_within_the_bandwidth(learner: str) -> None:
+    changes = {f"learners.addmod.{learner}.theta0": True, f"learners.addmod.{learner}.bandwidth": 3}
+    made = calibrated(tiny(changes), "addmod", learner)
+    theta0 = made.template.split(made.theta0[None])  # type: ignore[operator]
+    for name, axis in (("W_E", 1), ("W_U", 2)):
+        assert scipy.fft.dct(theta0[name].numpy(), axis=axis).take(range(3, 13), axis=axis) == pytest.approx(
+            0, abs=1e-5
+        )
+    drawn = made.template.split(made.template.initial(torch.Generator().manual_seed(0))[None])
+    assert torch.equal(theta0["W_in"], drawn["W_in"])
 
 
 @pytest.mark.parametrize(

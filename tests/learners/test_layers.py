@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import scipy.fft
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.learners.layers import ACTIVATIONS, SlotMlp, axis_code, mlp, slot_codes
+from pipeline.learners.layers import ACTIVATIONS, BandLimit, SlotMlp, axis_code, low_pass, mlp, slot_codes
 from pipeline.params import FAMILIES, Params
 from pipeline.templates import Axis, make_template
 
@@ -48,6 +49,30 @@ def test_the_code_of_a_slot_is_the_codes_of_its_axes() -> None:
     codes, (a, b, c) = slot_codes(axes, 2, 1), (axis_code(axis, 2, 1) for axis in axes)
     slots = [torch.cat([a[i], b[j], c[k]]) for i in range(5) for j in range(6) for k in range(2)]
     assert torch.equal(codes, torch.stack(slots))
+
+
+def test_a_band_limit_cuts_the_spectrum_of_ordered_axes_alone() -> None:
+    axes = (UNORDERED, Axis("token", 12, 0.0, 3.0), Axis("d_head", 2))
+    values = torch.randn(5 * 12 * 2, 3, dtype=torch.float64)
+    limited = BandLimit(axes, 4).double()(values).unflatten(0, (5, 12, 2))
+    # The low-pass matrix is made in float32.
+    spectra = (scipy.fft.dct(v.numpy(), axis=1) for v in (values.unflatten(0, (5, 12, 2)), limited))
+    before, after = spectra
+    assert after[:, :4] == pytest.approx(before[:, :4] * 3**0.5, abs=1e-5)
+    assert after[:, 4:] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("axes", "waves"), [((UNORDERED, ORDERED), None), ((UNORDERED, ORDERED), 6), ((UNORDERED,), 1)]
+)
+def test_without_a_limit_or_an_order_nothing_is_cut(axes: tuple[Axis, ...], waves: int | None) -> None:
+    limit, values = BandLimit(axes, waves), torch.randn(math.prod(axis.size for axis in axes), 2)
+    assert limit(values) is values
+    assert not list(limit.buffers())
+
+
+def test_a_band_limit_keeps_the_spread_of_white_noise() -> None:
+    assert float((low_pass(97, 12) ** 2).sum()) == pytest.approx(97, rel=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

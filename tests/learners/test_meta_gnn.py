@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 
 from benchmarks.peers.sparse_meta_gnn import SparseMetaGnn
@@ -63,7 +64,7 @@ FAMILIES = ["sumfirst", "addmod", "arc1d"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("mixing", MIXING)
+@pytest.mark.parametrize("mixing", [*MIXING, {"bandwidth": 3}])
 @pytest.mark.parametrize("dtype", EXACT)
 def test_permuting_the_codes_permutes_theta(params: Params, family: str, mixing: dict, dtype: torch.dtype) -> None:
     gnn = learner(params, family, dtype, **mixing)
@@ -133,6 +134,20 @@ def test_messages_reach_beyond_one_layer(params: Params) -> None:
     first = gnn.learned[0]
     (gradient,) = torch.autograd.grad(gnn.generate(u)["b_1"].sum(), [first])
     assert gradient.abs().min() > 0
+
+
+def test_learned_codes_stay_within_the_bandwidth(params: Params) -> None:
+    gnn, u = learner(params, "addmod", bandwidth=3), codes(params, "addmod", torch.float64)
+    with torch.no_grad():
+        for codes_of_group in gnn.learned:  # as training may leave them
+            codes_of_group.copy_(torch.randn_like(codes_of_group))
+        whole, _ = gnn.embed(u)
+        gnn.learned[0].zero_()
+        without, _ = gnn.embed(u)
+    tokens, bare = (gnn.passing.groups(nodes)["token_in"] for nodes in (whole, without))
+    waves = scipy.fft.dct((tokens - bare)[0].numpy(), axis=0)
+    assert waves[3:] == pytest.approx(0, abs=1e-5)
+    assert np.abs(waves[:3]).min() > 1e-5
 
 
 def test_intents_of_a_batch_do_not_mix(params: Params) -> None:
