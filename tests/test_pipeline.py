@@ -233,7 +233,7 @@ def test_changing_data_settings_reruns_that_family(restored: Path) -> None:
     [
         ("pipeline/learners/meta_mlp.py", {"train@addmod-meta_mlp-0", "train@sumfirst-meta_mlp-0"}),
         ("pipeline/learners/meta_gnn.py", {"ablate@addmod-avg-0", "ablate@addmod-separate-0"}),
-        ("pipeline/params.py", set()),
+        ("pipeline/params/training.py", set()),
         ("stages/generate.py", {"generate@addmod", "generate@sumfirst"}),
     ],
 )

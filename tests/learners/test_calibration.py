@@ -72,7 +72,8 @@ def test_theta0_lies_within_the_bandwidth(learner: str) -> None:
 )
 def test_theta_has_full_rank_with_theta0(learner: str, small: dict[str, object]) -> None:
     assert paper().learner("addmod", learner).theta0
-    changes = {f"learners.addmod.{learner}.{name}": value for name, value in {**small, "budget": None}.items()}
+    full = {"budget": None, "bandwidth": None}  # within a bandwidth the rank along the tokens is the number of waves
+    changes = {f"learners.addmod.{learner}.{name}": value for name, value in {**small, **full}.items()}
     params = Params.model_validate(changed(paper_values(), changes))
     made = calibrated(params, "addmod", learner)
     theta = made.generate(codes(make_family(params, "addmod"))[:2])
