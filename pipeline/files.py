@@ -52,6 +52,13 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def remedy(path: Path | str) -> str:
+    """What brings a missing or damaged output back: Git, if it is kept there, else DVC."""
+    if "results/paper/" in Path(path).as_posix():
+        return f"`git checkout {path}` brings it back"
+    return f"delete {path} and run `dvc repro`" if Path(path).exists() else "run `dvc repro` to make it"
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as JSON with sorted keys: equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
@@ -62,9 +69,9 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run `dvc repro` to make it") from None
+        raise UserError(f"{path} is missing; {remedy(path)}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); delete it and run `dvc repro`") from None
+        raise UserError(f"{path} is not valid JSON ({error}); {remedy(path)}") from None
 
 
 def write_parquet(path: Path | str, table: pa.Table) -> None:
@@ -76,14 +83,14 @@ def write_parquet(path: Path | str, table: pa.Table) -> None:
 def read_parquet(path: Path | str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file. Raises `UserError` if it is missing, truncated or lacks a column."""
     if not Path(path).exists():
-        raise UserError(f"{path} is missing; run `dvc repro` to make it")
+        raise UserError(f"{path} is missing; {remedy(path)}")
     # Not pyarrow's read_table: it imports pandas, for which every training would wait 0.4 s.
     try:
         with pq.ParquetFile(path) as file:
             columns = file.schema_arrow.names if columns is None else columns
             return file.read(columns).select(columns)
     except (pa.ArrowInvalid, KeyError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it and run `dvc repro`") from None
+        raise UserError(f"{path} cannot be read ({error}); {remedy(path)}") from None
 
 
 def digest(value: Any) -> str:

@@ -114,7 +114,7 @@ def test_json_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match=r"some.json is missing; run `dvc repro`"):
         files.read_json(path)
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"some.json is not valid JSON .*delete it"):
+    with pytest.raises(UserError, match=r"some.json is not valid JSON .*; delete .*some.json and run"):
         files.read_json(path)
 
 
@@ -133,7 +133,7 @@ def test_a_truncated_parquet_is_refused(tmp_path: Path, share: float) -> None:
     files.write_parquet(path, pa.table({"a": list(range(1000))}))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError, match=r"table.parquet cannot be read .*delete it"):
+    with pytest.raises(UserError, match=r"table.parquet cannot be read .*; delete .*table.parquet and run"):
         files.read_parquet(path)
 
 
@@ -160,3 +160,12 @@ def test_digest_of_files_sees_names_contents_and_order(tmp_path: Path) -> None:
     a1, a2, b1, b2 = (tmp_path / place for place in ("1/a", "2/a", "1/b", "2/b"))
     assert files.digest_files([a1, b2]) == files.digest_files([a2, b2])
     assert len({files.digest_files(paths) for paths in ([a1, b1], [b1, a1], [a1, b2], [a1], [])}) == 5
+
+
+def test_what_is_kept_in_git_comes_back_from_there(tmp_path: Path) -> None:
+    kept = tmp_path / "results/paper/weights/config.json"
+    with pytest.raises(UserError, match=r"config.json is missing; `git checkout \S+config.json` brings it back"):
+        files.read_json(kept)
+    files.write_text(kept, "{")
+    with pytest.raises(UserError, match=r"is not valid JSON .*; `git checkout \S+config.json` brings it back"):
+        files.read_json(kept)

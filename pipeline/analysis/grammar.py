@@ -138,6 +138,6 @@ def _intervals(slopes: np.ndarray, residual: np.ndarray) -> np.ndarray:
     freedom = len(residual) - slopes.shape[1]
     if freedom < 1:
         return np.full(slopes.shape[1], np.inf)
-    covariance = np.linalg.pinv(slopes.T @ slopes) * float((residual**2).sum()) / freedom
-    half: np.ndarray = student.ppf(0.975, freedom) * np.sqrt(np.diag(covariance))
+    variance = (np.linalg.pinv(slopes) ** 2).sum(1) * float((residual**2).sum()) / freedom
+    half: np.ndarray = student.ppf(0.975, freedom) * np.sqrt(variance)
     return half

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.learners.layers import BandLimit
 from pipeline.learners.relations import with_theta0
-from pipeline.params import GroupTied, MetaSection
+from pipeline.params import MetaSection
 from pipeline.programs import Family
 from pipeline.templates import Template, Theta
 
@@ -107,9 +107,8 @@ class MetaLearner(Learner):
     def _drawn(self, generator: torch.Generator) -> Tensor:
         """Slots [T] of one usual initialisation, within the settings' bandwidth."""
         drawn = self.template.initial(generator)
-        waves = self.settings.bandwidth if isinstance(self.settings, GroupTied) else None
         pieces = zip(self.template.tensors, self.template.pieces(drawn), strict=True)
-        return torch.cat([BandLimit(tensor.axes, waves)(piece) for tensor, piece in pieces])
+        return torch.cat([BandLimit(tensor.axes, self.settings.bandwidth, True)(piece) for tensor, piece in pieces])
 
     @torch.no_grad()
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learners.relations import Relation, known_by_relation, relation
-from pipeline.params import GroupTied
+from pipeline.params import GroupTied, MetaSection
 from pipeline.programs import Family
-from pipeline.templates import Axis
+from pipeline.templates import Axis, Template
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -64,38 +64,65 @@ def codes_of(family: Family | None, axes: tuple[Axis, ...], settings: GroupTied)
 
 
 class BandLimit(nn.Module):
-    """Of numbers at slots, the slowest cosine waves (DCT-II) along each ordered axis; white noise keeps its spread.
+    """Of numbers at slots, the slowest cosine waves (DCT-II) along each ordered axis.
 
     Args:
         axes: of the slots.
         waves: how many, the constant among them; None: all.
+        louder: scaled so that white noise keeps its spread; if not, a constant keeps its value.
     """
 
-    def __init__(self, axes: tuple[Axis, ...], waves: int | None) -> None:
+    def __init__(self, axes: tuple[Axis, ...], waves: int | None, louder: bool) -> None:
         super().__init__()
         self.shape = [axis.size for axis in axes]
         self.places = [
             i for i, axis in enumerate(axes) if axis.unit is not None and waves is not None and waves < axis.size
         ]
         for i in self.places:
-            self.register_buffer(f"pass_{i}", low_pass(self.shape[i], waves or 0), persistent=False)
+            self.register_buffer(f"pass_{i}", low_pass(self.shape[i], waves or 0, louder), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """[T_g, …] gives [T_g, …]."""
         for i in self.places:
-            by_axis = values.unflatten(0, self.shape).movedim(i, 0)
-            values = (
-                torch.tensordot(self.get_buffer(f"pass_{i}"), by_axis, 1).movedim(0, i).flatten(0, len(self.shape) - 1)
-            )
+            passed = self.get_buffer(f"pass_{i}")
+            # Not in bfloat16, if a layer before wrote that: sums over all of an axis are to stay smooth.
+            by_axis = values.to(passed.dtype).unflatten(0, self.shape).movedim(i, 0)
+            values = torch.tensordot(passed, by_axis, 1).movedim(0, i).flatten(0, len(self.shape) - 1)
         return values
 
 
-def low_pass(size: int, waves: int) -> Tensor:
-    """The projection [size, size] on the slowest cosine waves, times (size / waves)^½."""
+def low_pass(size: int, waves: int, louder: bool) -> Tensor:
+    """The projection [size, size] on the slowest cosine waves; louder: times (size / waves)^½."""
     place = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     basis = torch.stack([torch.cos(math.pi * j * place) for j in range(waves)], 1)  # [size, waves], orthogonal
     basis = basis / basis.norm(dim=0)
-    return (basis @ basis.T * (size / waves) ** 0.5).float()
+    return (basis @ basis.T * ((size / waves) ** 0.5 if louder else 1)).float()
+
+
+class SlotRows(nn.Linear):
+    """A last layer [K, d_in] → [K, T] with a row for every slot; θ holds `waves` waves along ordered axes (None: all).
+
+    Rows share nothing, so without a limit what is written along an axis starts as white noise.
+    """
+
+    def __init__(self, d_in: int, template: Template, waves: int | None) -> None:
+        super().__init__(d_in, template.n_slots)
+        self.sizes = [tensor.n_slots for tensor in template.tensors]
+        self.limits = nn.ModuleList(BandLimit(tensor.axes, waves, False) for tensor in template.tensors)
+        self.limited = any(limit.places for limit in self.limits)
+
+    def forward(self, input: Tensor) -> Tensor:
+        theta = super().forward(input)
+        if not self.limited:
+            return theta
+        pieces = theta.T.split(self.sizes)
+        return torch.cat([limit(piece) for limit, piece in zip(self.limits, pieces, strict=True)]).T  # [K, T]
+
+
+def mlp_to_slots(sizes: list[int], template: Template, settings: MetaSection) -> nn.Sequential:
+    """An MLP of these widths with one more layer, which writes all slots."""
+    layers = mlp(sizes, settings.activation).append(ACTIVATIONS[settings.activation]())
+    return layers.append(SlotRows(sizes[-1], template, settings.bandwidth))
 
 
 class SlotMlp(nn.Module):

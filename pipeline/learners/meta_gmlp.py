@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learners.base import Head, MetaLearner, rows_by_tensor
-from pipeline.learners.layers import SlotMlp, codes_of, mlp
+from pipeline.learners.layers import SlotMlp, codes_of, mlp_to_slots
 from pipeline.params import MetaGmlp as Settings
 from pipeline.programs import Family
 from pipeline.templates import Template
@@ -31,7 +31,7 @@ class MetaGmlp(MetaLearner):
             for tensor in template.tensors
         )
         total = template.n_slots
-        self.mixer = mlp([total * settings.slot_width, settings.mixer, total], settings.activation)
+        self.mixer = mlp_to_slots([total * settings.slot_width, settings.mixer], template, settings)
         if settings.theta0:
             self.register_buffer("theta0", torch.zeros(total))
 

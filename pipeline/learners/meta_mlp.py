@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from pipeline.learners.base import Head, MetaLearner, rows_by_tensor
-from pipeline.learners.layers import mlp
+from pipeline.learners.layers import mlp_to_slots
 from pipeline.params import MetaMlp as Settings
 from pipeline.programs import Family
 from pipeline.templates import Template
@@ -18,7 +18,7 @@ class MetaMlp(MetaLearner):
 
     def __init__(self, family: Family, template: Template, settings: Settings, d_u: int) -> None:
         super().__init__(family, template, settings)
-        self.network = mlp([d_u, *settings.hidden, template.n_slots], settings.activation)
+        self.network = mlp_to_slots([d_u, *settings.hidden], template, settings)
 
     def slots(self, u: Tensor) -> Tensor:
         out: Tensor = self.network(u)

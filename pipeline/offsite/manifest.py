@@ -38,7 +38,7 @@ class File(Part):
 
 
 class Log(Part):
-    """What a run ran on, and how long it took (`logs/`): seconds, steps, peak memory in MiB."""
+    """What a run ran on, and how long it took over all its slices (`logs/`): seconds, steps, peak memory in MiB."""
 
     device: str
     device_type: str

@@ -36,9 +36,15 @@ class HiddenSection(LearnerSection):
 
 
 class MetaSection(LearnerSection):
-    """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's."""
+    """What all meta-learners share. `spread`: of the decoded initial θ, as a share of the usual initialisation's.
+
+    Beyond the paper, off by default: `bandwidth`: along an axis with order (tokens, places, positions), what is random
+    slot by slot (θ₀, learned codes, what a last layer with a row for each slot writes) holds so many of the slowest
+    cosine waves only (null: all of them, white noise), so that what is neighbouring starts out similar.
+    """
 
     spread: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+    bandwidth: Positive | None = None
 
 
 class DirectMlp(HiddenSection):
@@ -64,9 +70,7 @@ class GroupTied(MetaSection):
     `fourier_ordered`: of an axis with order (list places, tokens, positions), beside its coordinate;
     `theta0`: decoded weights are added to a fixed random initialisation of full rank.
 
-    Beyond the paper, off by default: `bandwidth`: along an axis with order, θ₀ and learned codes hold so many of the
-    slowest cosine waves only (null: all of them, white noise), so that what is neighbouring starts out similar;
-    `relations`: codes that relate a slot to the intent, where the intent
+    Beyond the paper, off by default: `relations`: codes that relate a slot to the intent, where the intent
     points into an axis of the slot's tensor (p among the tokens, n among the places); `fourier_relation`:
     sine/cosine pairs in each; `coordinate`: false leaves such an axis no other code, and its tensors no θ₀, so
     that the learner can write a template with more places on that axis.
@@ -75,7 +79,6 @@ class GroupTied(MetaSection):
     fourier: Count
     fourier_ordered: Count
     theta0: bool
-    bandwidth: Positive | None = None
     relations: tuple[Literal["difference", "ratio", "equality"], ...] = ()
     fourier_relation: Count = 0
     coordinate: bool = True

@@ -24,6 +24,8 @@ from pipeline.training import recipe
 from pipeline.training.recipe import Recipe
 
 HERE = Path(__file__).parent
+BEYOND = ("bandwidth", "intent_rank", "relations", "gradient_clip")
+"""Settings of learners that the paper does not have; off by default."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def render(
         source=evidence.source,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         settings_digest=settings_digest(evidence),
-        shorter=_shorter(evidence),
+        shorter=_learners_with(evidence, "steps"),
+        beyond={setting: those for setting in BEYOND if (those := _learners_with(evidence, setting))},
         seeds=spoken(evidence.params.grid.all_seeds),
         tables={table.name: table for table in tables},
         figures=[_figure(family, svg) for family, svg in figures.items()],
@@ -79,12 +82,18 @@ def settings_digest(evidence: Evidence) -> str:
     return digest(evidence.params.model_dump(mode="json", exclude={"grid"}))
 
 
-def _shorter(evidence: Evidence) -> str:
-    """The learners that train for fewer steps than their family's protocol."""
+def _learners_with(evidence: Evidence, setting: str) -> str:
+    """The learners of the grid that have a setting which is off by default, with its value: `addmod meta_gnn (8)`."""
     grid = evidence.params.grid
     cells = [(family, learner) for family in grid.families for learner in grid.learners]
-    steps = {cell: evidence.params.learner(*cell).steps for cell in cells}
-    return ", ".join(f"{family} {learner} ({count:,} steps)" for (family, learner), count in steps.items() if count)
+    values = {cell: getattr(evidence.params.learner(*cell), setting, None) for cell in cells}
+    return ", ".join(f"{family} {learner} ({_value(value)})" for (family, learner), value in values.items() if value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def settings_text(value: Any) -> str:

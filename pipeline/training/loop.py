@@ -79,6 +79,7 @@ class Trainer:
         first = self.training.select_from * self.training.steps
         self.selections = {seed: Selection(learner, first) for seed, learner in learners.items()}
         self.number = 0
+        self.started, self.before = time.monotonic(), 0.0  # seconds of the slices before this one
         self.path = scratch / checkpoint.FILE
         if self.path.exists():
             self._restore()
@@ -108,6 +109,11 @@ class Trainer:
         self.path.unlink(missing_ok=True)
 
     @property
+    def seconds(self) -> float:
+        """Time spent on the steps that are done, over all slices; what a killed process lost does not count."""
+        return self.before + time.monotonic() - self.started
+
+    @property
     def diverged(self) -> bool:
         """Whether no seed is left to train."""
         return all(selection.progress.diverged for selection in self.selections.values())
@@ -122,7 +128,7 @@ class Trainer:
                 rows.append(self._row(selection.learner, loss))
                 selection.add(rows[-1])
                 hooks.on_row(seed, rows[-1])
-        mean = sum(row["loss"] for row in rows) / len(rows)
+        mean = sum(row["loss"] for row in rows) / len(rows) if since else None
         line.update(self.number, mean, *(row["val_accuracy"] for row in rows))
 
     def _row(self, learner: Learner, loss: float) -> Row:
@@ -138,7 +144,8 @@ class Trainer:
         for seed, selection in self.selections.items():
             tensors |= {f"{seed}/{name}": value for name, value in selection.tensors().items()}
         progress = {seed: asdict(selection.progress) for seed, selection in self.selections.items()}
-        checkpoint.save(self.path, tensors, {"number": self.number, "progress": progress})
+        state = {"number": self.number, "progress": progress, "seconds": self.seconds}
+        checkpoint.save(self.path, tensors, state)
 
     def _restore(self) -> None:
         tensors, state = checkpoint.load(self.path)
@@ -150,4 +157,4 @@ class Trainer:
             value.copy_(parts["step"][name])
         for seed, selection in self.selections.items():
             selection.restore(parts[str(seed)], Progress(**state["progress"][str(seed)]))
-        self.number = state["number"]
+        self.number, self.before = state["number"], state["seconds"]

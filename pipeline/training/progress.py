@@ -17,8 +17,8 @@ class ProgressLine:
 
     def __init__(self, title: str, total: int, done: int) -> None:
         self.title, self.total, self.first, self.done = title, total, done, done
-        self.loss = float("nan")
-        self.accuracies: tuple[float, ...] = (float("nan"),)
+        self.loss: float | None = None  # not known before the first step
+        self.accuracies: tuple[float, ...] = ()
         self.started = self.printed = time.monotonic()
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -45,7 +45,7 @@ class ProgressLine:
     def update(self, done: int, loss: float | None = None, *accuracies: float) -> None:
         """Move to `done` steps; the mean loss and each seed's accuracy are shown until newer ones come."""
         self.done = done
-        if loss is not None:
+        if accuracies:
             self.loss, self.accuracies = loss, accuracies
             self.bar.update(self.task, scores=self._scores())
         self.bar.update(self.task, completed=done)
@@ -53,9 +53,11 @@ class ProgressLine:
             self._print()
 
     def _scores(self) -> str:
+        if not self.accuracies:
+            return "not evaluated yet"
         worst, best = min(self.accuracies), max(self.accuracies)
         val = f"{best:.3f}" if len(self.accuracies) == 1 else f"{worst:.3f} … {best:.3f}"
-        return f"loss {self.loss:.4f}  val {val}"
+        return f"loss {self.loss:.4f}  val {val}" if self.loss is not None else f"val {val}"
 
     def _print(self) -> None:
         self.printed = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline import templates
 from pipeline.errors import UserError
-from pipeline.files import digest, digest_files, read_json, replacing_directory, write_json, write_parquet
+from pipeline.files import digest, digest_files, read_json, remedy, replacing_directory, write_json, write_parquet
 from pipeline.learners import Learner, count, make_learner
 from pipeline.params import Params, learner_section
 from pipeline.programs import family_from, make_family
@@ -104,7 +103,7 @@ def train(
 
     Raises `UserError` for wrong inputs and `Interrupted` when stopped early (a checkpoint is kept).
     """
-    places, started = places or Places(), time.monotonic()
+    places = places or Places()
     device = machine.prepare()
     config = configuration(params, run, places)
     scratch = places.scratch(scratch_key(shared(config, run), device))
@@ -113,8 +112,8 @@ def train(
         resumed = trainer.number
         trainer.run(run.title, hooks or Hooks())
         _write(places, run, config, trainer)
-        seconds = round(time.monotonic() - started, 2)
-        log = {**machine.facts(device), "seconds": seconds, "steps": trainer.number - resumed, "resumed": resumed}
+        seconds = round(trainer.seconds, 2)
+        log = {**machine.facts(device), "seconds": seconds, "steps": trainer.number, "resumed": resumed}
         for each in run.together:
             write_json(places.log(each), {**log, "seeds": len(run.together)})
         trainer.finish()
@@ -229,10 +228,8 @@ def load_run(directory: Path) -> tuple[Learner, dict[str, Any]]:
     try:
         learner.load_state_dict(load_file(path))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run `dvc repro` to make it") from None
+        raise UserError(f"{path} is missing; {remedy(path)}") from None
     except (SafetensorError, RuntimeError) as error:
         line = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"{path} does not hold this run's weights ({line}); delete {directory} and run `dvc repro`"
-        ) from None
+        raise UserError(f"{path} does not hold this run's weights ({line}); {remedy(directory)}") from None
     return learner, config

@@ -25,9 +25,9 @@ def calibrated(params: Params, family: str, learner: str, seed: int = 0) -> Meta
 
 def settings(family: str, learner: str, theta0: bool) -> Params:
     section = f"learners.{family}.{learner}"
-    changes: dict[str, object] = {f"{section}.spread": SPREAD}
+    changes: dict[str, object] = {f"{section}.spread": SPREAD, f"{section}.bandwidth": None}
     if learner != "meta_mlp":
-        changes |= {f"{section}.theta0": theta0, f"{section}.bandwidth": None}
+        changes[f"{section}.theta0"] = theta0
     return tiny(changes)
 
 
@@ -65,6 +65,27 @@ def test_theta0_lies_within_the_bandwidth(learner: str) -> None:
         )
     drawn = made.template.split(made.template.initial(torch.Generator().manual_seed(0))[None])
     assert torch.equal(theta0["W_in"], drawn["W_in"])
+
+
+@pytest.mark.parametrize("learner", ["meta_mlp", "meta_gmlp"])
+def test_a_last_layer_with_a_row_for_each_slot_writes_within_the_bandwidth(learner: str) -> None:
+    section = "learners.addmod." + learner
+    without = {} if learner == "meta_mlp" else {f"{section}.theta0": False}
+    params = tiny({f"{section}.bandwidth": 3, f"{section}.spread": SPREAD, **without})
+    made, family = make(params, "addmod", learner), make_family(params, "addmod")
+    assert isinstance(made, MetaLearner)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(1))
+    made.calibrate(codes(family), torch.Generator().manual_seed(0))
+    theta = {name: value.detach() for name, value in made.generate(codes(family)).items()}
+    for name, axis in (("W_E", 1), ("W_U", 2)):
+        waves = scipy.fft.dct(theta[name].numpy(), axis=axis)
+        assert waves.take(range(3, waves.shape[axis]), axis=axis) == pytest.approx(0, abs=1e-4)
+        assert abs(waves.take(2, axis=axis)).max() > 0.1
+    for tensor in made.template.tensors:
+        assert float(theta[tensor.name].std()) == pytest.approx(SPREAD * tensor.std, rel=0.02), tensor.name
+        assert abs(float(theta[tensor.name].mean())) < 0.02 * SPREAD * tensor.std, tensor.name
 
 
 @pytest.mark.parametrize(

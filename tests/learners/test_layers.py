@@ -54,7 +54,7 @@ def test_the_code_of_a_slot_is_the_codes_of_its_axes() -> None:
 def test_a_band_limit_cuts_the_spectrum_of_ordered_axes_alone() -> None:
     axes = (UNORDERED, Axis("token", 12, 0.0, 3.0), Axis("d_head", 2))
     values = torch.randn(5 * 12 * 2, 3, dtype=torch.float64)
-    limited = BandLimit(axes, 4).double()(values).unflatten(0, (5, 12, 2))
+    limited = BandLimit(axes, 4, True).double()(values).unflatten(0, (5, 12, 2))
     # The low-pass matrix is made in float32.
     spectra = (scipy.fft.dct(v.numpy(), axis=1) for v in (values.unflatten(0, (5, 12, 2)), limited))
     before, after = spectra
@@ -66,13 +66,13 @@ def test_a_band_limit_cuts_the_spectrum_of_ordered_axes_alone() -> None:
     ("axes", "waves"), [((UNORDERED, ORDERED), None), ((UNORDERED, ORDERED), 6), ((UNORDERED,), 1)]
 )
 def test_without_a_limit_or_an_order_nothing_is_cut(axes: tuple[Axis, ...], waves: int | None) -> None:
-    limit, values = BandLimit(axes, waves), torch.randn(math.prod(axis.size for axis in axes), 2)
+    limit, values = BandLimit(axes, waves, True), torch.randn(math.prod(axis.size for axis in axes), 2)
     assert limit(values) is values
     assert not list(limit.buffers())
 
 
 def test_a_band_limit_keeps_the_spread_of_white_noise() -> None:
-    assert float((low_pass(97, 12) ** 2).sum()) == pytest.approx(97, rel=1e-5)
+    assert float((low_pass(97, 12, True) ** 2).sum()) == pytest.approx(97, rel=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

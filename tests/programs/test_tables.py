@@ -88,7 +88,7 @@ def splits(tmp_path: Path, params: Params) -> Path:
 def test_missing_and_truncated_splits_are_refused(splits: Path, params: Params) -> None:
     family, path = make_family(params, "sumfirst"), splits / "train.parquet"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"train.parquet cannot be read .*delete it and run `dvc repro`"):
+    with pytest.raises(UserError, match=r"train.parquet cannot be read .*; delete .*train.parquet and run `dvc repro`"):
         read_split(splits, family, "train")
     path.unlink()
     with pytest.raises(UserError, match=r"train.parquet is missing; run `dvc repro` to make it"):

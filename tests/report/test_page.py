@@ -85,6 +85,14 @@ def test_shared_primes_are_told_under_split_paper_only(stored: Source) -> None:
     assert told not in without_figures(stored)
 
 
+def test_settings_beyond_the_paper_are_told_with_their_learners(stored: Source) -> None:
+    off = {f"learners.{f}.meta_mlp.bandwidth": None for f in ("addmod", "arc1d")}
+    settings(stored, off)
+    assert "<code>bandwidth</code>" not in without_figures(stored)
+    settings(stored, {"learners.addmod.meta_mlp.bandwidth": 12})
+    assert "<code>bandwidth</code> for addmod meta_mlp (12)" in without_figures(stored)
+
+
 def test_no_file_names_a_place_on_the_machine(made: Path, report: dict[str, str]) -> None:
     assert all(str(made) not in text for text in report.values())
 

@@ -31,16 +31,25 @@ def gradient(found: dict[str, Tensor]) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
+def rounding(places: Places, cell: tuple[str, str], changes: dict[str, object], seeds: Sequence[int] = (0,)) -> float:
+    """How far bfloat16 moves the gradient of the first step, as a share of its length."""
+    whole = stepped(places, cell, tiny(changes), seeds)
+    rounded = stepped(places, cell, tiny({**changes, f"training.{cell[0]}.precision": "bfloat16"}), seeds)
+    assert all(value.dtype in (torch.float32, torch.float64) for value in rounded.values())
+    return float((gradient(rounded) - gradient(whole)).norm() / gradient(whole).norm())
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["alone", "pack"])
 def test_bfloat16_rounds_products_and_nothing_else(
     places: Places, cell: tuple[str, str], seeds: tuple[int, ...]
 ) -> None:
-    whole = stepped(places, cell, tiny(), seeds)
-    rounded = stepped(places, cell, tiny({f"training.{cell[0]}.precision": "bfloat16"}), seeds)
-    assert all(value.dtype in (torch.float32, torch.float64) for value in rounded.values())
-    difference = (gradient(rounded) - gradient(whole)).norm() / gradient(whole).norm()
-    assert 0 < difference < 0.1  # 8 bits; a lost or doubled gradient is off by 1
+    assert 0 < rounding(places, cell, {}, seeds) < 0.1  # 8 bits; a lost or doubled gradient is off by 1
+
+
+@pytest.mark.parametrize("learner", ["meta_mlp", "meta_gmlp", "meta_gmlp_mx", "meta_gnn"])
+def test_bfloat16_goes_with_a_bandwidth(places: Places, learner: str) -> None:
+    assert 0 < rounding(places, ("addmod", learner), {f"learners.addmod.{learner}.bandwidth": 3}) < 0.1
 
 
 def test_tf32_changes_nothing_on_a_cpu(places: Places) -> None:

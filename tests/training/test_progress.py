@@ -26,3 +26,15 @@ def test_lines_are_printed_now_and_then(capsys: pytest.CaptureFixture[str], monk
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("run  4/4")
     assert 2 <= len(lines) <= 3
+
+
+def test_before_the_first_step_no_loss_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("run", 50, 0) as line:
+        line.update(0, None, 0.25, 0.125)
+    assert capsys.readouterr().err == "run  0/50  val 0.125 … 0.250  0 s left\n"
+
+
+def test_before_the_first_evaluation_nothing_is_claimed(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("run", 50, 10) as line:
+        line.update(20)
+    assert "  not evaluated yet  " in capsys.readouterr().err

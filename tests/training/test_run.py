@@ -124,11 +124,14 @@ def test_an_interrupted_run_leaves_no_outputs_and_ends_in_the_same_bytes(
     with pytest.raises(Interrupted, match="stopped at step 1;"):
         train(params, RUN, Hooks(stop=lambda: True), places)
     assert not places.run(RUN).exists()
-    assert len(list((places.root / ".scratch").rglob("checkpoint.safetensors"))) == 1
+    (saved,) = (places.root / ".scratch").rglob("checkpoint.safetensors")
+    tensors, state = checkpoint.load(saved)
+    checkpoint.save(saved, tensors, {**state, "seconds": 1000.0})
     train(params, RUN, places=places)
     assert file_bytes(places.run(RUN)) == file_bytes(trained[0].run(trained[1]))
     log = read_json(places.log(RUN))
-    assert (log["resumed"], log["steps"]) == (1, 11)
+    assert (log["resumed"], log["steps"]) == (1, 12)
+    assert log["seconds"] > 1000.0
 
 
 def test_scratch_is_keyed_by_all_that_determines_the_run(params: Params, places: Places) -> None:
