@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,39 +21,36 @@ from tests.cluster.conftest import Server
 # A longer run by hand: FAULT_SEED=11 FAULT_ROUNDS=150 pytest -s
 SEED, ROUNDS = int(os.environ.get("FAULT_SEED", "5")), int(os.environ.get("FAULT_ROUNDS", "24"))
 SEEDS = range(10)
+WORDS = {"stage": "toy.py train", "dvc": "dvc --wait-for-lock", "flow": "reproduce(work"}  # of a command line
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def test_killed_again_and_again_a_flow_ends_with_the_same_report(server: Server, tmp_path: Path) -> None:
     root, chance = toy.make(tmp_path / "head", SEEDS), random.Random(SEED)
-    more = {"PREFECT_API_URL": server.url, "TOY_STEPS": "15"}
+    more, new_seeds = {"PREFECT_API_URL": server.url, "TOY_STEPS": "15"}, itertools.count(20)
+    victims = list(itertools.islice(itertools.cycle(("stage", "dvc", "flow", "stage", "dvc", "server")), ROUNDS))
+    chance.shuffle(victims)
     flow = _flow(root, tmp_path, more)
-    killed = dict.fromkeys(("stage", "dvc", "flow", "server"), 0)
-    for _ in range(ROUNDS):
-        time.sleep(chance.uniform(0.2, 2.5))
+
+    def running(words: str) -> list[int]:
+        """Processes of a flow; one that has ended is started again, with another seed if nothing was left to do."""
+        nonlocal flow
         if flow.poll() is not None:
             if (root / "report.json").exists():
-                (root / "params.yaml").write_text(f"seeds: {[*SEEDS, 20 + sum(killed.values())]}\n")
+                (root / "params.yaml").write_text(f"seeds: {[*SEEDS, next(new_seeds)]}\n")
             flow = _flow(root, tmp_path, more)
-            continue
-        victim = chance.choices(("stage", "dvc", "flow", "server"), (4, 4, 3, 1))[0]
-        if victim == "flow":
-            toy.kill(flow.pid)
-            flow.wait()
-        elif victim == "server":
+        return toy.processes(root, words)
+
+    for victim in victims:
+        time.sleep(chance.uniform(0.2, 2.5))
+        if victim == "server":
             server.kill()
             server.start()
         else:
-            found = toy.processes(root, "toy.py train" if victim == "stage" else "dvc")
-            for pid in found[:1]:
-                toy.kill(pid)
-            if not found:
-                continue
-        killed[victim] += 1
+            pids = toy.until(partial(running, WORDS[victim]), f"a {victim} process runs")
+            toy.kill(pids[0])
     toy.stop(flow)
-    print(f"killed: {killed}")
-    assert min(killed[each] for each in ("stage", "dvc", "flow")) >= 1, killed
     toy.until(lambda: not toy.processes(root, "toy.py"), "what was left behind has ended")
     (root / "params.yaml").write_text(f"seeds: {list(SEEDS)}\n")
     toy.call(root, sys.executable, "-c", toy.FLOW, **more)

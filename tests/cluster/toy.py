@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,12 +196,13 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None
         process.wait(20)
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 120) -> None:
-    """Wait until something is true; fails with what that was."""
+def until(true: Callable[[], T], what: str, seconds: float = 120) -> T:
+    """Wait until something is true and return it; fails with what that was."""
     end = time.monotonic() + seconds
-    while not true():
+    while not (found := true()):
         assert time.monotonic() < end, f"waited {seconds:.0f} s until {what}"
         time.sleep(0.2)
+    return found
 
 
 def processes(root: Path, words: str) -> list[int]:
