@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +43,11 @@ SETTINGS: dict[RcKeyType, Any] = {
     "svg.hashsalt": "neurop",  # else identifiers are drawn at random
 }
 
+# What says where something stands, but for the outlines of letters (transform="scale(…)" and the path beside it).
+PLACE = re.compile(r'\b(?:x|y|width|height|d|points)="[^"]*"|translate\([^)]*\)')
+DECIMAL = re.compile(r"-?\d+\.\d+")
+CLIP = re.compile(r'<clipPath id="(\w+)">(.*?)</clipPath>', re.DOTALL)
+
 
 @contextmanager
 def own_style() -> Iterator[None]:
@@ -52,7 +59,22 @@ def own_style() -> Iterator[None]:
 
 
 def to_svg(figure: Figure, title: str) -> str:
-    """The figure as SVG. Equal figures give equal bytes; draw and write it within `own_style`."""
+    """The figure as SVG. Equal figures give equal bytes; draw and write it within `own_style`.
+
+    Processors differ in the last digits of a computation: places are written to a hundredth of a point, and clip
+    paths are named after what is written.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    return buffer.getvalue()
+    return _named_clips(PLACE.sub(_rounded, buffer.getvalue()))
+
+
+def _rounded(place: re.Match[str]) -> str:
+    # The sum turns -0.0 into 0.0.
+    return DECIMAL.sub(lambda number: f"{round(float(number[0]), 2) + 0.0:g}", place[0])
+
+
+def _named_clips(svg: str) -> str:
+    for name, path in CLIP.findall(svg):
+        svg = svg.replace(name, "clip" + hashlib.sha256(path.encode()).hexdigest()[:10])
+    return svg

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,17 @@ def load_program(path: Path) -> NeuralProgram:
     return NeuralProgram(family, intent, template, theta, source)
 
 
+@torch.no_grad()
+def written(learner: MetaLearner, intents: Sequence[Intent]) -> Theta:
+    """θ [K, …] (float32, CPU) of K intents, computed in double precision.
+
+    Kernels of different processors round float32 differently; in double precision what that changes is far below
+    float32, so that every machine writes the same weights from the same learner.
+    """
+    u = torch.from_numpy(learner.family.codes(tuple(intents))).double()
+    return {name: value.float() for name, value in copy.deepcopy(learner).double().generate(u).items()}
+
+
 def synthesize(directory: Path, intent_text: str) -> NeuralProgram:
     """The program that a trained run writes for an intent. Raises `UserError` for a direct baseline."""
     learner, config = load_run(directory)
@@ -133,8 +145,7 @@ def synthesize(directory: Path, intent_text: str) -> NeuralProgram:
         intent = learner.family.parse(intent_text)
     except ValueError:  # Python converts no number of more than 4,300 digits.
         raise UserError(f"{learner.family.name} has no intent '{intent_text[:20]}…'; give a smaller number") from None
-    with torch.no_grad():
-        theta = learner.generate(torch.from_numpy(learner.family.codes((intent,))))
+    theta = written(learner, (intent,))
     source = {key: config[key] for key in ("learner", "seed")} | {"configuration": configuration_digest(config)}
     return NeuralProgram(learner.family, intent, learner.template, theta, source)
 

@@ -41,7 +41,8 @@ def analyse(subject: Subject) -> Finding:
     primes = [intent.parameter for intent in subject.intents]
     table = pd.DataFrame({"p": primes, "trained": subject.seen, "accuracy": subject.accuracy, "passed": subject.passed})
     table = table.join(metrics(template, subject.theta, primes))
-    table = table.join(metrics(template, subject.untrained, primes).add_suffix("_untrained"))
+    # Noise, whose circularity hangs on the last digits of θ: three are what it is worth.
+    table = table.join(metrics(template, subject.untrained, primes).round(3).add_suffix("_untrained"))
     return Finding(
         "clock",
         "Clock metrics",
@@ -58,9 +59,10 @@ def analyse(subject: Subject) -> Finding:
 
 
 def metrics(template: Transformer, theta: Theta, primes: list[int]) -> pd.DataFrame:
-    """One row per prime, one column per metric, from θ [K, …] of K primes."""
+    """One row per prime, one column per metric, from θ [K, …] of K primes, in double precision."""
+    theta = {name: value.double() for name, value in theta.items()}
     logits = [correct_logits(template, {n: v[k : k + 1] for n, v in theta.items()}, p) for k, p in enumerate(primes)]
-    embeddings = theta["W_E"].double().numpy()
+    embeddings = theta["W_E"].numpy()
     return pd.DataFrame(
         {
             "symmetricity": gradient_symmetricity(template, theta, primes),

@@ -13,6 +13,10 @@ from scipy.stats import t as student
 UNIT = 100.0  # p stands in formulas as s = p / 100
 # Angles r / p that a cosine is tried with before the best is polished.
 ANGLES = np.geomspace(0.5, 100, 240)
+# Processors differ in the last digits of a computation, and a formula of nearly collinear terms blows that up: angles
+# have this many digits, and a direction that would leave a fit fewer of the sixteen of a double is none.
+DIGITS = 6
+RCOND = 1e-10
 
 Columns = Callable[[np.ndarray, float], tuple[list[str], np.ndarray]]
 
@@ -63,7 +67,7 @@ def fit(shape: Shape, p: np.ndarray, y: np.ndarray) -> Formula:
     """The least-squares formula of a shape through values y [n] at p [n], n > its length."""
     angle = _angle(shape, p, y) if shape.has_angle else 0.0
     terms, columns = shape.columns(p, angle)
-    coefficients, *_ = np.linalg.lstsq(columns, y, rcond=None)
+    coefficients, *_ = np.linalg.lstsq(columns, y, rcond=RCOND)
     slopes = columns
     if shape.has_angle:
         step = 1e-4 * angle
@@ -108,7 +112,7 @@ def cosines(count: int) -> Shape:
 
 def parabola_of(first: Formula) -> Shape:
     """The paper's PC₂: even powers of x = cos(r/p + φ) with binomial coefficients, and odd corrections up to x⁷."""
-    phase = np.arctan2(-first.coefficients[2], first.coefficients[1])
+    phase = round(float(np.arctan2(-first.coefficients[2], first.coefficients[1])), DIGITS)
     even = np.array([binom(0.5, k) * (-1) ** k for k in range(1, 5)])
 
     def columns(p: np.ndarray, _: float) -> tuple[list[str], np.ndarray]:
@@ -125,12 +129,13 @@ GRAMMAR = (*(polynomial(d) for d in range(1, 5)), cosines(1), cosines(2))
 def _angle(shape: Shape, p: np.ndarray, y: np.ndarray) -> float:
     def residual(log_r: float) -> float:
         columns = shape.columns(p, float(np.exp(log_r)))[1]
-        return float(((y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]) ** 2).sum())
+        return float(((y - columns @ np.linalg.lstsq(columns, y, rcond=RCOND)[0]) ** 2).sum())
 
     grid = np.log(ANGLES)
     best = int(np.argmin([residual(value) for value in grid]))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
-    return float(np.exp(minimize_scalar(residual, bounds=bounds, method="bounded").x))
+    polished = minimize_scalar(residual, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return float(f"{np.exp(polished.x):.{DIGITS}g}")
 
 
 def _intervals(slopes: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -138,6 +143,6 @@ def _intervals(slopes: np.ndarray, residual: np.ndarray) -> np.ndarray:
     freedom = len(residual) - slopes.shape[1]
     if freedom < 1:
         return np.full(slopes.shape[1], np.inf)
-    variance = (np.linalg.pinv(slopes) ** 2).sum(1) * float((residual**2).sum()) / freedom
+    variance = (np.linalg.pinv(slopes, RCOND) ** 2).sum(1) * float((residual**2).sum()) / freedom
     half: np.ndarray = student.ppf(0.975, freedom) * np.sqrt(variance)
     return half

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.learners import MetaLearner
 from pipeline.params import learner_section
 from pipeline.programs import Family, Intent
-from pipeline.synthesis import NeuralProgram
+from pipeline.synthesis import NeuralProgram, written
 from pipeline.templates import Template, Theta
 from pipeline.training.run import load_run, seeded_learner
 
@@ -82,7 +81,6 @@ class Subject:
         return self.accuracy >= GATE
 
 
-@torch.no_grad()
 def load(directory: Path) -> Subject | None:
     """The run in `directory`, or None if its learner writes no weights.
 
@@ -94,8 +92,7 @@ def load(directory: Path) -> Subject | None:
     family = learner.family
     # By kind, then parameter: measures along an intent's parameter read neighbours beside each other.
     intents = tuple(sorted(family.all_intents(), key=lambda intent: (intent.kind, intent.parameter)))
-    u = torch.from_numpy(family.codes(intents))
     section = learner_section(config["learner"], config["settings"])
     before = seeded_learner(config["learner"], family, learner.template, section, config["seed"])
     assert isinstance(before, MetaLearner)
-    return Subject(family, learner, config, intents, learner.generate(u), before.generate(u))
+    return Subject(family, learner, config, intents, written(learner, intents), written(before, intents))
