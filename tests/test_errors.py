@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,30 @@ def test_system_error_names_its_file(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     assert ended_with(full) == 2
     assert capsys.readouterr().err == "error: no room\n"
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_leaves_is_no_error(lines: int) -> None:
+    """As under `| head`: whether the output was still waiting in a buffer or not."""
+    program = (
+        f"from pipeline.errors import run_main\nimport sys\nsys.stdin.read()\n"
+        f"run_main(lambda argv: print('line\\n' * {lines}))"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as child:
+        assert child.stdin and child.stdout and child.stderr
+        child.stdout.close()
+        child.stdin.close()  # only now it writes
+        assert child.stderr.read() == ""
+    assert child.returncode == 141
+
+
+def test_another_broken_pipe_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: list[str]) -> None:
+        raise BrokenPipeError(32, "Broken pipe", "socket")
+
+    assert ended_with(main) == 2
+    assert capsys.readouterr().err == "error: socket: Broken pipe\n"
 
 
 def test_a_bug_is_not_hidden() -> None:
