@@ -88,7 +88,7 @@ def least_bytes(learner: MetaGnn, u: Tensor) -> int:
     embeddings = k * (learner.graph.n_nodes + learner.graph.n_weight_edges) * learner.settings.d_h
     numbers = sum(p.numel() for p in learner.parameters())
     ends = u.numel() + sum(b.numel() for b in learner.buffers()) + 2 * len(u) * learner.template.n_slots
-    return FLOAT * ((9 * learner.passing.rounds + 5) * embeddings + 3 * numbers + ends)
+    return FLOAT * ((9 * learner.passing.k + 5) * embeddings + 3 * numbers + ends)
 
 
 def step(learner: MetaGnn, u: Tensor) -> None:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.weight_sets [--settings params.yaml] [--seconds 2]
 
-meta_mlp on sumfirst: the K generated networks on 16 examples each, and the gradient; of given weights, and with the
-hypernetwork that writes them. One CPU thread.
+meta_mlp on sumfirst: the K generated networks on 16 examples each; their answers, the same with the gradient, and with
+the gradient through the hypernetwork that writes their weights. One CPU thread.
 """
 
 from __future__ import annotations
@@ -43,12 +43,27 @@ def main(argv: list[str]) -> None:
     print("| weight sets | what | in one batch, ms | hypnettorch, ms | ratio |\n|---|---|---|---|---|")
     for k in WEIGHT_SETS:
         u, x = torch.randn(k, 1), torch.randint(-3, 4, (k, EXAMPLES, family.input_length)).float()
-        for what, ours, theirs in (_networks(learner, looped, u, x), _with_hypernetwork(learner, looped, u, x)):
+        for what, ours, theirs in (case(learner, looped, u, x) for case in (_answers, _networks, _with_hypernetwork)):
             batched, loop = median(ours, args.seconds), median(theirs, args.seconds)
             print(f"| {k} | {what} | {batched:.2f} | {loop:.2f} | {loop / batched:.1f} |", flush=True)
 
 
 Pair = tuple[str, Callable[[], None], Callable[[], None]]
+
+
+def _answers(learner: MetaMlp, looped: LoopedMetaMlp, u: Tensor, x: Tensor) -> Pair:
+    with torch.no_grad():
+        theta, weights = learner.generate(u), looped.generate(u)
+
+    @torch.no_grad()
+    def ours() -> None:
+        learner.template.forward(theta, x)
+
+    @torch.no_grad()
+    def theirs() -> None:
+        looped.run(weights, x)
+
+    return "answers", ours, theirs
 
 
 def _networks(learner: MetaMlp, looped: LoopedMetaMlp, u: Tensor, x: Tensor) -> Pair:
@@ -61,7 +76,7 @@ def _networks(learner: MetaMlp, looped: LoopedMetaMlp, u: Tensor, x: Tensor) -> 
     def theirs() -> None:
         torch.autograd.grad(looped.run(weights, x).square().sum(), [w for one in weights for w in one])
 
-    return "networks", ours, theirs
+    return "and the gradient", ours, theirs
 
 
 def _with_hypernetwork(learner: MetaMlp, looped: LoopedMetaMlp, u: Tensor, x: Tensor) -> Pair:
@@ -72,7 +87,7 @@ def _with_hypernetwork(learner: MetaMlp, looped: LoopedMetaMlp, u: Tensor, x: Te
     def theirs() -> None:
         torch.autograd.grad(looped.run(looped.generate(u), x).square().sum(), looped.parameters())
 
-    return "with the hypernetwork", ours, theirs
+    return "through the hypernetwork", ours, theirs
 
 
 if __name__ == "__main__":

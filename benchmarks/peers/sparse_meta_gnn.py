@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.utils import scatter, softmax
 
 from pipeline.graph.views import WEIGHT, tables
-from pipeline.learners.message_passing import Message
+from pipeline.learners.message_passing import Message, Round
 from pipeline.learners.meta_gnn import MetaGnn
 
 
@@ -37,8 +37,8 @@ class SparseMetaGnn:
         nodes, edges = (h.flatten(0, 1) for h in learner.embed(u))  # [K·N, d], [K·E, d]
         copies, d = nodes.shape[0] // self.n_nodes, nodes.shape[1]
         links = torch.stack([learner.passing.kinds[kind] for kind in self.link_kind]) if self.link_kind else None
-        for _ in range(learner.passing.rounds):
-            nodes, edges = self._round(nodes, edges, links, copies)
+        for each in learner.passing.in_turn:
+            nodes, edges = self._round(each, nodes, edges, links, copies)
         decoded = self._decode(nodes.view(copies, -1, d), edges.view(copies, -1, d))
         if learner.rank:
             decoded = learner.mixer(u, decoded[0].T)
@@ -46,23 +46,25 @@ class SparseMetaGnn:
             decoded = decoded[:, :, 0]
         return decoded + learner.theta0 if hasattr(learner, "theta0") else decoded
 
-    def _round(self, nodes: Tensor, edges: Tensor, links: Tensor | None, copies: int) -> tuple[Tensor, Tensor]:
-        passing = self.learner.passing
+    def _round(
+        self, each: Round, nodes: Tensor, edges: Tensor, links: Tensor | None, copies: int
+    ) -> tuple[Tensor, Tensor]:
+        bidirectional = self.learner.passing.bidirectional
         source, target = self._copied(self.source, copies), self._copied(self.target, copies)
-        parts = [_hidden(passing.forth, nodes, target, source, edges)]
-        if passing.bidirectional:
-            parts.append(_hidden(passing.back, nodes, source, target, edges))
+        parts = [_hidden(each.forth, nodes, target, source, edges)]
+        if bidirectional:
+            parts.append(_hidden(each.back, nodes, source, target, edges))
         if links is not None:
             a, b = self._copied(self.link_source, copies), self._copied(self.link_target, copies)
             kinds = links.repeat(copies, 1)
-            parts.append(_hidden(passing.forth, nodes, b, a, kinds))
-            if passing.bidirectional:
-                parts.append(_hidden(passing.back, nodes, a, b, kinds))
+            parts.append(_hidden(each.forth, nodes, b, a, kinds))
+            if bidirectional:
+                parts.append(_hidden(each.back, nodes, a, b, kinds))
         receiver, hidden, score = (torch.cat(column) for column in zip(*parts, strict=True))
-        new = passing.update_node(nodes, _aggregate(passing.forth, receiver, hidden, score, len(nodes)))
+        new = each.update_node(nodes, _aggregate(each.forth, receiver, hidden, score, len(nodes)))
         heard = torch.zeros(len(nodes), dtype=torch.bool).index_fill(0, receiver, True)
         nodes = torch.where(heard[:, None], new, nodes)
-        return nodes, passing.update_edge(edges, nodes[source], nodes[target])
+        return nodes, each.update_edge(edges, nodes[source], nodes[target])
 
     def _copied(self, index: Tensor, copies: int) -> Tensor:
         return (index + self.n_nodes * torch.arange(copies)[:, None]).flatten()

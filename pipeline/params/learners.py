@@ -115,6 +115,8 @@ class MetaGnn(GroupTied):
     without it and mixes R + 1 decoded coefficients per slot by a small network of the intent.
     init_mode: all (a learned code per slot) | per_group (an encoder per group) | global (one encoder).
     residual, pairing: whether residual, and align_one2one and pass_thru edges, carry messages.
+    shared_rounds: all rounds have the same parameters (the paper's equations); false: each has its own, so that a
+    budget is met by narrower layers.
     """
 
     d_h: Positive
@@ -129,6 +131,7 @@ class MetaGnn(GroupTied):
     rev_edge_mode: RevEdgeMode
     residual: bool
     pairing: bool
+    shared_rounds: bool = True
 
 
 class LearnerSections(Section):

@@ -64,7 +64,7 @@ FAMILIES = ["sumfirst", "addmod", "arc1d"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("mixing", [*MIXING, {"bandwidth": 3}])
+@pytest.mark.parametrize("mixing", [*MIXING, {"bandwidth": 3}, {"shared_rounds": False}])
 @pytest.mark.parametrize("dtype", EXACT)
 def test_permuting_the_codes_permutes_theta(params: Params, family: str, mixing: dict, dtype: torch.dtype) -> None:
     gnn = learner(params, family, dtype, **mixing)
@@ -105,6 +105,8 @@ VARIANTS = [
     {"init_mode": "global"},
     {"residual": False},
     {"pairing": False},
+    {"shared_rounds": False},
+    {"shared_rounds": False, "rev_edge_mode": "shared", "intent_rank": 0},
     {"residual": False, "pairing": False, "bidirectional": False, "intent_rank": 0},
 ]
 
@@ -134,6 +136,19 @@ def test_messages_reach_beyond_one_layer(params: Params) -> None:
     first = gnn.learned[0]
     (gradient,) = torch.autograd.grad(gnn.generate(u)["b_1"].sum(), [first])
     assert gradient.abs().min() > 0
+
+
+def test_rounds_share_their_parameters_or_have_their_own(params: Params) -> None:
+    u = codes(params, "sumfirst", torch.float64)
+    shared, own = (learner(params, "sumfirst", rounds=3, shared_rounds=s) for s in (True, False))
+    for gnn in (shared, own):
+        first = gnn.passing.in_turn[0]
+        before = gnn.slots(u)
+        for each in gnn.passing.in_turn[1:]:
+            each.load_state_dict(first.state_dict())
+        assert torch.equal(gnn.slots(u), before) == (gnn is shared)
+    assert len({id(each) for each in shared.passing.in_turn}) == 1
+    assert len({id(each) for each in own.passing.in_turn}) == 3
 
 
 def test_learned_codes_stay_within_the_bandwidth(params: Params) -> None:

@@ -2,6 +2,6 @@
 computation on the edges of large blocks."""
 
 from pipeline.learners.message_passing.message import Message
-from pipeline.learners.message_passing.passing import MessagePassing
+from pipeline.learners.message_passing.passing import MessagePassing, Round
 
-__all__ = ["Message", "MessagePassing"]
+__all__ = ["Message", "MessagePassing", "Round"]

@@ -22,23 +22,12 @@ from pipeline.params import MetaGnn
 Inbox = dict[str, list[Partial]]
 
 
-class MessagePassing(nn.Module):
-    """k rounds of messages, node update and edge update, with the same parameters in each round.
+class Round(nn.Module):
+    """The parameters of one round: of messages along and against edges, and of both updates."""
 
-    Edges carry messages forward, and backward if `bidirectional`, with parameters of their own if
-    `rev_edge_mode` is separate. Residual edges do so if `residual`, align_one2one and pass_thru
-    edges if `pairing` (the paper masks these out, App. B.2).
-    """
-
-    def __init__(self, graph: NeuralGraph, settings: MetaGnn) -> None:
+    def __init__(self, settings: MetaGnn) -> None:
         super().__init__()
         d, width, activation = settings.d_h, settings.width, settings.activation
-        self.graph, self.rounds, self.bidirectional = graph, settings.rounds, settings.bidirectional
-        carries = {RESIDUAL: settings.residual, PASS_THRU: settings.pairing, ALIGN: settings.pairing}
-        self.links = [link for link in graph.links if carries[link.kind]]
-        self.pairs = list(sparse_edges(graph, self.links))
-        self.node_sizes = [group.size for group in graph.groups]
-        self.edge_shapes = [graph.edge_shape(block) for block in graph.blocks]
         self.forth = Message(d, width, settings.aggregation, activation)
         self.back = self.forth
         if settings.bidirectional and settings.rev_edge_mode == "separate":
@@ -47,16 +36,41 @@ class MessagePassing(nn.Module):
             self.back.out = self.forth.out
         self.update_node = Update(d, 2, width, activation, settings.use_norm)
         self.update_edge = Update(d, 3, width, activation, settings.use_norm)
+
+
+class MessagePassing(nn.Module):
+    """k rounds of messages, node update and edge update, with the same parameters in each round if `shared_rounds`.
+
+    Edges carry messages forward, and backward if `bidirectional`, with parameters of their own if
+    `rev_edge_mode` is separate. Residual edges do so if `residual`, align_one2one and pass_thru
+    edges if `pairing` (the paper masks these out, App. B.2).
+    """
+
+    def __init__(self, graph: NeuralGraph, settings: MetaGnn) -> None:
+        super().__init__()
+        self.graph, self.k, self.bidirectional = graph, settings.rounds, settings.bidirectional
+        carries = {RESIDUAL: settings.residual, PASS_THRU: settings.pairing, ALIGN: settings.pairing}
+        self.links = [link for link in graph.links if carries[link.kind]]
+        self.pairs = list(sparse_edges(graph, self.links))
+        self.node_sizes = [group.size for group in graph.groups]
+        self.edge_shapes = [graph.edge_shape(block) for block in graph.blocks]
+        self.rounds = nn.ModuleList(Round(settings) for _ in range(1 if settings.shared_rounds else self.k))
         kinds = sorted({link.kind for link in self.links})
+        d = settings.d_h
         self.kinds = nn.ParameterDict({kind: torch.randn(d) * d**-0.5 for kind in kinds})
 
     def forward(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of nodes [K, N, d] and edges [K, E, d] after k rounds."""
         blocks = self.blocks(edges)
-        for _ in range(self.rounds):
-            nodes = self._update_nodes(nodes, blocks)
-            blocks = self._update_edges(nodes, blocks)
+        for each in self.in_turn:
+            nodes = self._update_nodes(each, nodes, blocks)
+            blocks = self._update_edges(each.update_edge, nodes, blocks)
         return nodes, torch.cat([block.flatten(1, 2) for block in blocks], 1)
+
+    @property
+    def in_turn(self) -> list[Round]:
+        """The k rounds; those that share parameters are one object."""
+        return [each for _ in range(self.k // len(self.rounds)) for each in self.rounds if isinstance(each, Round)]
 
     def groups(self, nodes: Tensor) -> dict[str, Tensor]:
         """Nodes [K, N, ·] as views [K, n, ·] by group."""
@@ -68,8 +82,7 @@ class MessagePassing(nn.Module):
         pieces = torch.split(edges, [s * t for s, t in self.edge_shapes], 1)
         return [piece.unflatten(1, shape) for piece, shape in zip(pieces, self.edge_shapes, strict=True)]
 
-    def _update_edges(self, nodes: Tensor, blocks: list[Tensor]) -> list[Tensor]:
-        update = self.update_edge
+    def _update_edges(self, update: Update, nodes: Tensor, blocks: list[Tensor]) -> list[Tensor]:
         own, of_source, of_target = update.first
         assert isinstance(own, nn.Linear)
         from_source, from_target = project(nodes, [of_source, of_target])
@@ -81,39 +94,39 @@ class MessagePassing(nn.Module):
             for b, h in zip(self.graph.blocks, blocks, strict=True)
         ]
 
-    def _update_nodes(self, nodes: Tensor, blocks: list[Tensor]) -> Tensor:
-        layers = [self.forth.receiver, self.forth.sender, self.back.receiver, self.back.sender]
+    def _update_nodes(self, each: Round, nodes: Tensor, blocks: list[Tensor]) -> Tensor:
+        layers = [each.forth.receiver, each.forth.sender, each.back.receiver, each.back.sender]
         heard, said, heard_back, said_back = (self.groups(part) for part in project(nodes, layers))
         inbox: Inbox = {group.name: [] for group in self.graph.groups}
         for block, h in zip(self.graph.blocks, blocks, strict=True):
             if not block.paired:
-                self._exchange(inbox, block, (heard, said), (heard_back, said_back), h)
+                self._exchange(each, inbox, block, (heard, said), (heard_back, said_back), h)
         for pairs in by_fan(self.pairs):
-            self._exchange_pairs(inbox, pairs, self.forth, (heard, said), blocks)
+            self._exchange_pairs(inbox, pairs, each.forth, (heard, said), blocks)
         if self.bidirectional:
             for pairs in by_fan([p.reversed() for p in self.pairs]):
-                self._exchange_pairs(inbox, pairs, self.back, (heard_back, said_back), blocks)
-        return self._deliver(nodes, inbox)
+                self._exchange_pairs(inbox, pairs, each.back, (heard_back, said_back), blocks)
+        return self._deliver(each, nodes, inbox)
 
-    def _deliver(self, nodes: Tensor, inbox: Inbox) -> Tensor:
+    def _deliver(self, each: Round, nodes: Tensor, inbox: Inbox) -> Tensor:
         """Update the nodes that got messages; the others stay as they are."""
         if all(inbox.values()):
-            return self.update_node(nodes, self.forth.merge(list(inbox.values())))
+            return each.update_node(nodes, each.forth.merge(list(inbox.values())))
         parts = self.groups(nodes)
         reached = [name for name, partials in inbox.items() if partials]
-        messages = self.forth.merge([inbox[name] for name in reached])
-        new = self.update_node(torch.cat([parts[name] for name in reached], 1), messages)
+        messages = each.forth.merge([inbox[name] for name in reached])
+        new = each.update_node(torch.cat([parts[name] for name in reached], 1), messages)
         parts |= dict(zip(reached, torch.split(new, [parts[name].shape[1] for name in reached], 1), strict=True))
         return torch.cat(list(parts.values()), 1)
 
-    def _exchange(self, inbox: Inbox, block: EdgeBlock, forth: Parts, back: Parts, edges: Tensor) -> None:
+    def _exchange(self, each: Round, inbox: Inbox, block: EdgeBlock, forth: Parts, back: Parts, edges: Tensor) -> None:
         """Messages along a dense block [K, s, t, d]: to its targets, summed over sources, and back."""
         heard, said = forth
         receiver, sender = heard[block.target], said[block.source]
-        inbox[block.target].append(self.forth.gather_block(receiver, sender, edges.transpose(1, 2)))
+        inbox[block.target].append(each.forth.gather_block(receiver, sender, edges.transpose(1, 2)))
         if self.bidirectional:
             heard, said = back
-            inbox[block.source].append(self.back.gather_block(heard[block.source], said[block.target], edges))
+            inbox[block.source].append(each.back.gather_block(heard[block.source], said[block.target], edges))
 
     def _exchange_pairs(
         self, inbox: Inbox, pairs: list[Pairs], message: Message, parts: Parts, blocks: list[Tensor]
