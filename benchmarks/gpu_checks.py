@@ -122,7 +122,7 @@ def _same_batches(params: Params, of: Recipe, places: Places, device: torch.devi
         split = read_split(places.splits(of.family), family, "train").to(where)
         learner = seeded_learner(of.learner, family, make_template(params, of.family), of.settings, 0).to(where)
         u = torch.from_numpy(family.codes(split.intents)).to(where)
-        streams = [Batches.of(of.training, 0, split)]
+        streams = [Batches(0, split.counts.cpu().numpy(), of.training.batch, of.training.meta_batch)]
         step = Step(Stack([learner]), of.settings, of.training, streams, u, split)
         step(300)
         looked_up.append([tensor.cpu() for tensor in (step.place, step.intents, step.rows, step.x, step.y, step.u)])

@@ -76,7 +76,7 @@ def time_step(
     template, training = make_template(settings, family), getattr(settings.training, family)
     device, seeds = split.x.device, range(n_seeds)
     learners = [seeded_learner(name, programs, template, section, seed).to(device) for seed in seeds]
-    streams = [Batches.of(training, seed, split) for seed in seeds]
+    streams = [Batches(seed, split.counts.cpu().numpy(), training.batch, training.meta_batch) for seed in seeds]
     u = torch.from_numpy(programs.codes(split.intents)).to(device)
     step, number = Step(Stack(learners), section, training, streams, u, split), -1
 

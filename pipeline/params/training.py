@@ -16,8 +16,6 @@ class TrainingSection(Section):
 
     `select_from`: share of the steps before which no weights are kept as best. Where val stays near
     chance, an untrained network may beat the trained one on it by luck.
-    `balance`: what shares a step's examples evenly: its intents, or their kinds (arc1d has five, the others one), so
-    that a kind of one intent (flip) is seen as often as one of eight (move_right).
     `precision`: of the products in a step: float32, tf32 (CUDA alone knows it) or bfloat16; parameters, their
     updates and evaluations are float32 under each.
     """
@@ -29,7 +27,6 @@ class TrainingSection(Section):
     schedule: Literal["constant", "cosine"]
     warmup: Count
     eval_every: Positive
-    balance: Literal["intents", "kinds"] = "intents"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 

@@ -73,7 +73,8 @@ class Trainer:
         )
         for seed, learner in learners.items():
             learner.calibrate(self.u_train, batches.torch_generator(seed, batches.INITIAL_THETA))
-        streams = [batches.Batches.of(training, seed, train) for seed in learners]
+        counts = train.counts.cpu().numpy()
+        streams = [batches.Batches(seed, counts, training.batch, training.meta_batch) for seed in learners]
         self.step = Step(Stack(list(learners.values())), section, self.training, streams, self.u_train, train)
         first = self.training.select_from * self.training.steps
         self.selections = {seed: Selection(learner, first) for seed, learner in learners.items()}

@@ -8,9 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.params import Params
-from pipeline.programs import make_family
-from pipeline.programs.tables import as_split
 from pipeline.training import batches
 from pipeline.training.batches import CHUNK, Batches, torch_generator
 
@@ -77,37 +74,6 @@ def test_meta_batches_are_uniform_over_intents_and_pairs(meta_batch: int) -> Non
         pairs = np.bincount(intents.min(1) * 5 + intents.max(1), minlength=25)
         assert np.abs(pairs[pairs > 0] - steps / 10).max() < 5 * (steps * 0.09) ** 0.5
         assert (pairs > 0).sum() == 10
-
-
-KINDS = ["one", "many", "many", "many", "two"]
-
-
-@pytest.mark.parametrize(("meta_batch", "of_each"), [(None, 2), (5, 2), (3, 1), (1, 1)])
-def test_kinds_share_a_step_evenly(meta_batch: int | None, of_each: int) -> None:
-    source = Batches(2, COUNTS, 24, meta_batch, KINDS)
-    intents, examples = chunks(source, 8)
-    assert intents.shape[1] == source.intents_per_step == 3 * of_each
-    assert examples.shape[2] == source.examples_per_intent == 24 // (3 * of_each)
-    assert (examples < COUNTS[intents][..., None]).all()
-    kinds = np.array(KINDS)[intents]
-    for kind in ("one", "many", "two"):
-        assert ((kinds == kind).sum(1) == of_each).all()
-    # Within a kind every intent is as frequent as any other, and comes twice in a step only where there are too few.
-    many = np.array([step[kind == "many"] for step, kind in zip(intents, kinds, strict=True)])
-    assert all(len(set(step)) == of_each for step in many)
-    share = len(intents) * of_each / 3
-    assert np.abs(np.bincount(many.ravel())[1:] - share).max() < 5 * share**0.5
-
-
-def test_a_balance_of_kinds_changes_nothing_else(params: Params) -> None:
-    split = as_split(make_family(params, "arc1d").generate()["train"])
-    training = params.training.arc1d
-    plain, balanced = (
-        Batches.of(training.model_copy(update={"balance": balance}), 3, split) for balance in ("intents", "kinds")
-    )
-    assert plain == Batches(3, plain.counts, training.batch, training.meta_batch)
-    seen = {split.intents[i].kind for i in balanced.chunk(0)[0][0].tolist()}
-    assert seen == {intent.kind for intent in split.intents}
 
 
 def test_concerns_have_generators_of_their_own() -> None:
