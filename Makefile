@@ -9,6 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .PHONY: run test lint check-reports profile-paper profile-laptop profile-relational profile-smoke clean
 
 run: $(VENV)/.installed
+	$(BIN)/python -m pipeline.flows.repair
 	PATH=$(abspath $(BIN)):$$PATH dvc repro
 	@echo "done: open reports/index.html; runs and curves: $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.flows.devices import Devices, here
 from pipeline.flows.plan import plan
 from pipeline.flows.pool import Pool
-from pipeline.flows.repair import repair
+from pipeline.flows.repair import keep_in_memory, repair
 from pipeline.flows.work import Work
 from pipeline.flows.workspaces import commit
 
@@ -27,6 +27,7 @@ def prepared(
     a DVC remote that cannot be used.
     """
     repair(root)
+    keep_in_memory(root)
     with inside(root):
         planned = plan(targets)
     if not any(stage.trains for stage in planned):
