@@ -108,14 +108,18 @@ from pipeline.flows.worker import work
 run_main(lambda argv: work(argv[0], argv[1], workers=2))
 """
 
-# A `sitecustomize` with which Prefect, in each of its processes that finds it, reads a clock that is wrong.
+# A `sitecustomize` with which Prefect, in each of its processes that finds it, reads a clock that is wrong. The
+# function gets another body and stays the same object, for by then other modules have it.
 CLOCK = """
-import os, sys
+import sys
 if not {{"dvc", "toy.py", "pipeline.flows.exchange"}} & set(sys.orig_argv):
-    from datetime import timedelta
+    from types import FunctionType
     from prefect.types import _datetime
-    now = _datetime.now
-    _datetime.now = lambda *where: now(*where) + timedelta(hours={hours})
+    right = _datetime.now
+    _datetime.right = FunctionType(right.__code__, right.__globals__, argdefs=right.__defaults__)
+    def now(tz="UTC"):
+        return right(tz) + datetime.timedelta(hours={hours})
+    _datetime.now.__code__ = now.__code__
 """
 
 
