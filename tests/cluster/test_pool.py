@@ -162,11 +162,12 @@ def test_a_flow_that_is_told_to_end_cancels_what_workers_do(
     toy.until(lambda: not toy.processes(tmp_path / "worker", "toy.py train"), "the worker's stage has ended")
 
 
-def test_a_worker_is_not_started_where_it_could_do_nothing(server: Server, origin: Path, tmp_path: Path) -> None:
+def test_nothing_is_started_where_it_could_do_nothing(server: Server, origin: Path, tmp_path: Path) -> None:
     command, more = [sys.executable, "-c", toy.WORKER, "none", "worker"], {"PREFECT_API_URL": server.url}
     assert "no DVC remote is the default here" in toy.call(origin, *command, code=2, **more)
     toy.set_remote(origin, str(tmp_path / "remote"))
-    said = toy.call(origin, *command, code=2, PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert said.startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer")
-    assert said.count("\n") == 1
+    for each in (command, [sys.executable, "-c", toy.FLOW]):
+        said = toy.call(origin, *each, code=2, PREFECT_API_URL="http://127.0.0.1:9/api")
+        assert said.startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer")
+        assert said.count("\n") == 1
     assert "set PREFECT_API_URL" in toy.call(origin, *command, code=2)
