@@ -105,13 +105,11 @@ def here(per_device: int = 1, workers: int | None = None) -> Devices:
     from pipeline.training import machine
 
     machine.prepare()  # as each stage would
-    kind, _, index = os.environ.get("NEUROP_DEVICE", "auto").partition(":")
-    if index:
-        raise UserError(
-            f"here each stage is given its device; set CUDA_VISIBLE_DEVICES, not NEUROP_DEVICE={kind}:{index}"
-        )
+    device = os.environ.get("NEUROP_DEVICE", "auto")
+    if ":" in device:
+        raise UserError(f"here each stage is given its device; set CUDA_VISIBLE_DEVICES, not NEUROP_DEVICE={device}")
     masked = visible()
-    if masked and kind != "cpu":
+    if masked and device != "cpu":
         # Device by device, then once more: two stages share one only when each has one.
         return Devices(masked * per_device)
     return Devices([""] * (workers or len(os.sched_getaffinity(0))))
