@@ -6,9 +6,10 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test lint check-reports profile-paper profile-laptop profile-relational profile-smoke clean
+.PHONY: run test lint audit check-reports profile-paper profile-laptop profile-relational profile-smoke clean
 
 run: $(VENV)/.installed
+	$(BIN)/python -m pipeline.flows.repair
 	PATH=$(abspath $(BIN)):$$PATH dvc repro
 	@echo "done: open reports/index.html; runs and curves: $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
@@ -19,6 +20,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known holes in the installed packages, where their database can be reached.
+audit: $(VENV)/.installed-dev
+	$(BIN)/python .ci/audit.py
 
 # Regenerate the tables and figures from the same evaluations and compare every byte.
 check-reports: $(VENV)/.installed

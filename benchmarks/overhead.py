@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from pipeline.flows.repair import keep_in_memory
+
 ROOT = Path(__file__).parents[1]
 STAGES = """
 stages:
@@ -42,6 +44,7 @@ def project(root: Path, stages: int) -> None:
     (root / "params.yaml").write_text(f"seeds: {list(range(stages - 2))}\n")
     call(root, "git", "init", "-q")
     call(root, sys.executable, "-m", "dvc", "init", "-q")
+    keep_in_memory(root)  # as `make` and a flow do
 
 
 def call(root: Path, *command: str) -> float:

@@ -44,6 +44,10 @@ class Devices:
         for number, name in enumerate(names):
             self._free.put(_Place(name, names[:number].count(name)))
 
+    def __str__(self) -> str:
+        gpus = ", ".join(dict.fromkeys(filter(None, self.names)))
+        return f"{len(self.names)} at a time, on {f'GPU {gpus}' if gpus else 'processor cores'}"
+
     @contextmanager
     def lease(self) -> Iterator[Lease]:
         """Wait for a device that no other flow or worker of this user on this machine has."""
@@ -95,9 +99,17 @@ def here(per_device: int = 1, workers: int | None = None) -> Devices:
     Args:
         per_device: stages that may share one GPU.
         workers: stages at a time where there is no GPU; by default one for each core that this process may use.
+
+    Raises `UserError` if `NEUROP_DEVICE` asks for what this machine has not.
     """
+    from pipeline.training import machine
+
+    machine.prepare()  # as each stage would
+    device = os.environ.get("NEUROP_DEVICE", "auto")
+    if ":" in device:
+        raise UserError(f"here each stage is given its device; set CUDA_VISIBLE_DEVICES, not NEUROP_DEVICE={device}")
     masked = visible()
-    if masked and os.environ.get("NEUROP_DEVICE", "auto") != "cpu":
+    if masked and device != "cpu":
         # Device by device, then once more: two stages share one only when each has one.
         return Devices(masked * per_device)
     return Devices([""] * (workers or len(os.sched_getaffinity(0))))

@@ -13,12 +13,18 @@ SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # the board says what failed
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "DO_NOT_TRACK": "true",
 }
 
 
 # A worker and a deployment have no board: what they do is in their log.
-SERVICE = {**SETTINGS, "PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
+SERVICE = {
+    **SETTINGS,
+    "PREFECT_LOGGING_LEVEL": "INFO",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+}
 
 
 def prepare(root: Path = Path(), settings: Mapping[str, str] = SETTINGS) -> None:

@@ -45,8 +45,14 @@ def reproduce(work: Work, targets: Sequence[str] = (), retries: int = 1) -> Boar
     def neurop(targets: list[str]) -> State[Any]:
         return carry_out(work, retries)
 
+    def recorded() -> None:
+        try:
+            neurop(list(targets), return_state=True)
+        except Exception as error:  # Prefect's own: its server went away
+            work.board.remark = f"the Prefect server fails ({' '.join(str(error).split())[:200]})"
+
     # Not in the main thread: there Prefect takes SIGTERM for itself and ends the process at once, its children not.
-    thread = threading.Thread(target=neurop, args=(list(targets),), kwargs={"return_state": True})
+    thread = threading.Thread(target=recorded)
     with ending_at(work.end), shown(work.board):
         thread.start()
         thread.join()

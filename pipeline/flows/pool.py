@@ -13,7 +13,7 @@ from uuid import UUID
 from pipeline.errors import UserError
 from pipeline.files import digest
 from pipeline.flows.process import Cancelled, StageFailed
-from pipeline.flows.server import server
+from pipeline.flows.server import now, server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -192,9 +192,15 @@ class Pool:
         return run.id
 
     def _create(self, name: str, inputs: Mapping[str, Any], tag: str) -> FlowRun:
-        parameters = {"name": name, "commit": self.commit, "params": self.params, "inputs": json.dumps(inputs)}
+        from prefect.states import Scheduled
+
         return self.client.create_flow_run_from_deployment(
-            self.deployment, parameters=parameters, name=name, tags=[tag], work_queue_name=queue(self.commit)
+            self.deployment,
+            parameters={"name": name, "commit": self.commit, "params": self.params, "inputs": json.dumps(inputs)},
+            state=Scheduled(scheduled_time=now(self.client)),
+            name=name,
+            tags=[tag],
+            work_queue_name=queue(self.commit),
         )
 
     def _look(self, identifier: UUID) -> FlowRun:

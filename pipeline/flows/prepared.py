@@ -13,7 +13,8 @@ from pipeline.errors import UserError
 from pipeline.flows.devices import Devices, here
 from pipeline.flows.plan import plan
 from pipeline.flows.pool import Pool
-from pipeline.flows.repair import repair
+from pipeline.flows.repair import keep_in_memory, repair
+from pipeline.flows.server import server
 from pipeline.flows.work import Work
 from pipeline.flows.workspaces import commit
 
@@ -23,12 +24,16 @@ def prepared(
 ) -> Work:
     """What is stale in the workspace `root`, and where it will run.
 
-    Raises `UserError` for an unknown stage, settings that DVC cannot read, a pool without a worker for this commit,
-    a DVC remote that cannot be used.
+    Raises `UserError` for an unknown stage, settings that DVC cannot read, a device that is not here, a Prefect server
+    that does not answer, a pool without a worker for this commit, a DVC remote that cannot be used.
     """
     repair(root)
+    keep_in_memory(root)
     with inside(root):
         planned = plan(targets)
+    if planned and os.environ.get("PREFECT_API_URL"):
+        with server():
+            pass
     if not any(stage.trains for stage in planned):
         return Work(planned, Devices([]), root=root)
     if pool is None:

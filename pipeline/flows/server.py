@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
@@ -36,16 +38,20 @@ def server() -> Iterator[SyncPrefectClient]:
         ) from None
 
 
+def now(client: SyncPrefectClient) -> datetime:
+    """What the server's clock says: what is due by this machine's, which may be ahead, the server would hold back."""
+    said = client.hello().headers.get("Date")
+    return parsedate_to_datetime(said) if said else datetime.now(UTC)
+
+
 def make_pool(client: SyncPrefectClient, name: str) -> None:
     """A work pool of processes, if there is none of this name. Raises `UserError` if it is of another kind."""
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists
 
-    try:
-        kind = client.read_work_pool(name).type
-    except ObjectNotFound:
+    with suppress(ObjectAlreadyExists):  # also where another worker makes it at this moment
         client.create_work_pool(WorkPoolCreate(name=name, type="process"))
-        return
+    kind = client.read_work_pool(name).type
     if kind != "process":
         raise UserError(f"the work pool '{name}' is of type {kind}; give one of type process, or a new name")
 

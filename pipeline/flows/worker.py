@@ -43,7 +43,7 @@ def work(pool: str, name: str | None = None, per_device: int = 1, workers: int |
     os.environ.update(announce(devices), NEUROP_WORKER=name)
     if "MLFLOW_TRACKING_URI" not in os.environ:
         os.environ.setdefault("NEUROP_TRACKING", "off")  # nobody would look into a file of this machine
-    print(f"{worker_name(name, at)} takes stages of '{pool}', {len(devices.names)} at a time", flush=True)
+    print(f"{worker_name(name, at)} takes stages of '{pool}', {devices}", flush=True)
     early = str(SECONDS_A_CLOCK_MAY_BE_BEHIND)
     _start(pool, worker_name(name, at), len(devices.names), "--work-queue", queue(at), "--prefetch-seconds", early)
 

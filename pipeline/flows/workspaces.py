@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.files import digest, write_text
+from pipeline.flows.repair import keep_in_memory
 
 FOLDER = Path(".scratch") / "workspaces"
 # Older ones go: what is in them is in the cache, too.
@@ -72,6 +73,7 @@ def _make(clone: Path, place: Path, at: str, params: str) -> None:
         write_text(partial / ".dvc" / "config.local", f"{text}\n[cache]\n    dir = {clone / '.dvc' / 'cache'}\n")
         shutil.rmtree(place, ignore_errors=True)
         write_text(partial / "params.yaml", params)
+        keep_in_memory(partial)
         os.replace(partial, place)
     except subprocess.CalledProcessError as error:
         raise UserError(f"no workspace can be made of this clone: {error.stderr!s:.300}") from None

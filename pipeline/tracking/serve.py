@@ -148,7 +148,7 @@ def _check_postgresql(uri: str) -> None:
         engine.connect().close()
         engine.dispose()
     except ImportError as error:
-        raise UserError(f"the driver of PostgreSQL is missing ({error}); run `pip install psycopg2-binary`") from None
+        raise UserError(f"PostgreSQL's driver is missing ({error}); run `pip install -e '.[postgresql]'`") from None
     except (SQLAlchemyError, ValueError, TypeError) as error:
         # The driver's own first line; what SQLAlchemy adds repeats it, and might repeat the address.
         text = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()

@@ -22,10 +22,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_project(root)
     shutil.copy(ROOT / "prefect.yaml", root)
     write(root, tiny_settings())
-    toy.git(root, "init", "-q")
-    toy.call(root, sys.executable, "-m", "dvc", "init", "-q")
-    toy.git(root, "add", "-A")
-    toy.git(root, "commit", "-qm", "tiny")
+    toy.commit_all(root)
     return root
 
 

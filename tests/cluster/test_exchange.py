@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.flows.entries import check_entry, check_names
 from tests.cluster import toy
+from tests.cluster.conftest import S3
 
 TRAIN = "train@toy-m-0"
 
@@ -20,16 +22,48 @@ def exchange(root: Path, *arguments: str, code: int = 0, **more: str) -> str:
     return done.strip().splitlines()[-1]
 
 
+Clones = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clones, of which the head's has the data."""
+    folder = tmp_path_factory.mktemp("new")
+    origin = toy.make(folder / "origin", [0, 1])
+    for name in ("head", "worker"):
+        toy.clone(origin, folder / name, str(folder / "remote"))
+    toy.dvc(folder / "head", "repro", "-q", "generate")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def used(new: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clones, of which the worker's has run a stage for the head's."""
+    folder = tmp_path_factory.mktemp("used")
+    carry(*_copy(new, folder))
+    return folder
+
+
 @pytest.fixture
-def clones(tmp_path: Path) -> tuple[Path, Path]:
+def clones(new: Path, tmp_path: Path) -> Clones:
     """A head that has made the data, and a worker's clone that has nothing; between them a folder."""
-    origin = toy.make(tmp_path / "origin", [0, 1])
-    head, worker = (toy.clone(origin, tmp_path / name, str(tmp_path / "remote")) for name in ("head", "worker"))
-    toy.dvc(head, "repro", "-q", "generate")
-    return head, worker
+    return _copy(new, tmp_path)
 
 
-def carried(head: Path, worker: Path, **more: str) -> None:
+@pytest.fixture
+def carried(used: Path, tmp_path: Path) -> Clones:
+    """The same, after the worker has run a stage for the head."""
+    return _copy(used, tmp_path)
+
+
+def _copy(source: Path, folder: Path) -> Clones:
+    shutil.copytree(source, folder, dirs_exist_ok=True, symlinks=True)
+    for name in ("head", "worker"):
+        toy.set_remote(folder / name, str(folder / "remote"))
+    return folder / "head", folder / "worker"
+
+
+def carry(head: Path, worker: Path, **more: str) -> None:
     """One stage, run by the worker for the head."""
     inputs = worker / ".scratch" / "inputs.json"
     inputs.parent.mkdir(exist_ok=True)
@@ -39,10 +73,10 @@ def carried(head: Path, worker: Path, **more: str) -> None:
     exchange(worker, "give", TRAIN, **more)
 
 
-def test_a_stage_that_one_clone_has_run_is_taken_by_the_other(clones: tuple[Path, Path]) -> None:
+def test_a_stage_that_one_clone_has_run_is_taken_by_the_other(clones: Clones) -> None:
     head, worker = clones
     assert exchange(head, "take", TRAIN) == "false"
-    carried(head, worker)
+    carry(head, worker)
     assert not (worker / "report.json").exists()
     assert exchange(head, "take", TRAIN) == "true"
     assert json.loads((head / "runs/0/sums.json").read_text()) == list(range(10))
@@ -50,38 +84,35 @@ def test_a_stage_that_one_clone_has_run_is_taken_by_the_other(clones: tuple[Path
     assert exchange(head, "take", "train@toy-m-1") == "false"
 
 
-def test_outputs_of_earlier_inputs_in_the_lock_do_not_stand_in_the_way(clones: tuple[Path, Path]) -> None:
+def test_outputs_of_earlier_inputs_in_the_lock_do_not_stand_in_the_way(clones: Clones) -> None:
     head, worker = clones
     toy.dvc(head, "repro", "-q", "--single-item", TRAIN)
     for clone in clones:
         (clone / "toy.py").write_text((clone / "toy.py").read_text().replace("+ len(sums)", "+ 2 * len(sums)"))
-    carried(head, worker)
+    carry(head, worker)
     assert exchange(head, "take", TRAIN) == "true"
     assert json.loads((head / "runs/0/sums.json").read_text()) == list(range(0, 20, 2))
 
 
-def test_an_entry_under_the_name_of_other_inputs_is_refused(clones: tuple[Path, Path], tmp_path: Path) -> None:
-    head, worker = clones
-    carried(head, worker)
+def test_an_entry_under_the_name_of_other_inputs_is_refused(carried: Clones, tmp_path: Path) -> None:
+    head, _ = carried
     (entry,) = (path for path in (tmp_path / "remote" / "runs").rglob("*") if path.is_file())
     entry.write_text(entry.read_text().replace("toy.py train 0", "toy.py train 5"))
     assert "is of other inputs" in exchange(head, "take", TRAIN, code=2)
     assert not (head / "runs" / "0").exists()
 
 
-def test_other_inputs_are_another_run(clones: tuple[Path, Path]) -> None:
-    head, worker = clones
-    carried(head, worker)
+def test_other_inputs_are_another_run(carried: Clones) -> None:
+    head, _ = carried
     (head / "data/x.json").write_text('{"x": 8}')
     assert exchange(head, "take", TRAIN) == "false"
 
 
 @pytest.mark.parametrize("directory", [False, True])
 def test_a_damaged_object_is_not_taken_and_can_be_put_there_anew(
-    clones: tuple[Path, Path], tmp_path: Path, directory: bool
+    carried: Clones, tmp_path: Path, directory: bool
 ) -> None:
-    head, worker = clones
-    carried(head, worker)
+    head, worker = carried
     for path in (tmp_path / "remote" / "files").rglob("*"):
         if path.is_file() and (path.suffix == ".dir") is directory:
             path.chmod(0o644)
@@ -93,16 +124,15 @@ def test_a_damaged_object_is_not_taken_and_can_be_put_there_anew(
     assert exchange(head, "take", TRAIN) == "true"
 
 
-def test_an_entry_that_writes_elsewhere_is_refused(clones: tuple[Path, Path], tmp_path: Path) -> None:
-    head, worker = clones
-    carried(head, worker)
+def test_an_entry_that_writes_elsewhere_is_refused(carried: Clones, tmp_path: Path) -> None:
+    head, _ = carried
     (entry,) = (path for path in (tmp_path / "remote" / "runs").rglob("*") if path.is_file())
     entry.write_text(entry.read_text().replace("runs/0", "../outside"))
     assert "names other outputs than its stage has (../outside)" in exchange(head, "take", TRAIN, code=2)
     assert not (tmp_path / "outside").exists()
 
 
-def test_no_remote_no_rights_no_place(clones: tuple[Path, Path], tmp_path: Path) -> None:
+def test_no_remote_no_rights_no_place(clones: Clones, tmp_path: Path) -> None:
     head, _ = clones
     assert exchange(head, "check") == "null"
     toy.set_remote(head, "/proc/nowhere")
@@ -133,36 +163,25 @@ def test_names_are_checked(name: str) -> None:
         check_names("runs/0", ["weights.safetensors", name])
 
 
-def test_the_password_of_a_remote_is_not_said(clones: tuple[Path, Path]) -> None:
+def test_the_password_of_a_remote_is_not_said(clones: Clones) -> None:
     head, _ = clones
     toy.set_remote(head, "ssh://me:hidden@127.0.0.1:1/place")
     said = toy.call(head, sys.executable, "-m", "pipeline.flows.exchange", "check", code=2)
     assert "hidden" not in said
 
 
-def test_machines_meet_in_s3(clones: tuple[Path, Path], tmp_path: Path) -> None:
-    """With a real S3 server; the key is in the environment, not in the repository."""
-    from moto.server import ThreadedMotoServer
-
-    s3 = ThreadedMotoServer("127.0.0.1", 0)
+def test_machines_meet_in_s3(clones: Clones, s3: S3) -> None:
+    """With a real S3 server, which is away for a while; the key is in the environment, not in the repository."""
+    head, worker = clones
+    for clone in clones:
+        toy.set_remote(clone, "s3://runs/neurop", **s3.options)
+    exchange(head, "check", **s3.keys)
+    carry(head, worker, **s3.keys)
+    s3.stop()
+    said = exchange(head, "take", TRAIN, code=2, **s3.keys)
+    assert said.startswith("error: the DVC remote 'shared' (s3://runs/neurop): ")
     s3.start()
-    try:
-        host, port = s3.get_host_and_port()
-        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-        import boto3
-
-        boto3.client(
-            "s3", endpoint_url=f"http://{host}:{port}", aws_access_key_id="key", aws_secret_access_key="secret"
-        ).create_bucket(Bucket="runs")
-        for clone in clones:
-            toy.set_remote(clone, "s3://runs/neurop")
-            toy.dvc(clone, "remote", "modify", "--local", "shared", "endpointurl", f"http://{host}:{port}")
-        exchange(clones[0], "check", **keys)
-        carried(*clones, **keys)
-        assert exchange(clones[0], "take", TRAIN, **keys) == "true"
-        assert (clones[0] / "runs/0/sums.json").exists()
-        toy.set_remote(clones[0], "s3://no-such-bucket/neurop")
-        toy.dvc(clones[0], "remote", "modify", "--local", "shared", "endpointurl", f"http://{host}:{port}")
-        assert "no-such-bucket" in exchange(clones[0], "check", code=2, **keys)
-    finally:
-        s3.stop()
+    assert exchange(head, "take", TRAIN, **s3.keys) == "true"
+    assert (head / "runs/0/sums.json").exists()
+    toy.set_remote(head, "s3://no-such-bucket/neurop", **s3.options)
+    assert "no-such-bucket" in exchange(head, "check", code=2, **s3.keys)

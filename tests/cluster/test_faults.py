@@ -61,6 +61,7 @@ def test_killed_again_and_again_a_flow_ends_with_the_same_report(server: Server,
 
 def test_what_a_killed_dvc_left_half_written_stops_nobody(server: Server, tmp_path: Path) -> None:
     root, more = toy.make(tmp_path / "head", [0]), {"PREFECT_API_URL": server.url}
+    (root / ".dvc" / "tmp").mkdir()
     for text in ("", '{"read": {', "[1]"):
         (root / ".dvc" / "tmp" / "rwlock").write_text(text)
         assert repair(root)

@@ -5,35 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.cluster import toy
-from tests.cluster.conftest import Server
+from tests.cluster.conftest import S3, Server
 from tests.helpers import file_bytes, free_port
 from tests.test_pipeline import copy_project, tiny_settings, write
 
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "never-said", "AWS_DEFAULT_REGION": "us-east-1"}
+REMOTE = "s3://runs/neurop"
 NEUROP = [sys.executable, "-m", "pipeline"]
-
-
-@pytest.fixture
-def s3() -> Iterator[str]:
-    """An S3 server with a bucket."""
-    import boto3
-
-    made = ThreadedMotoServer("127.0.0.1", free_port())
-    made.start()
-    host, port = made.get_host_and_port()
-    url = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=url, aws_access_key_id="key", aws_secret_access_key="never-said").create_bucket(
-        Bucket="runs"
-    )
-    yield url
-    made.stop()
 
 
 @pytest.fixture
@@ -46,17 +28,8 @@ def origin(tmp_path: Path) -> Path:
     settings["grid"].update(families=["sumfirst"], seeds=[0, "1-2"])
     settings["ablations"]["families"] = []
     write(root, settings)
-    toy.git(root, "init", "-q")
-    toy.call(root, sys.executable, "-m", "dvc", "init", "-q")
-    toy.git(root, "add", "-A")
-    toy.git(root, "commit", "-qm", "tiny")
+    toy.commit_all(root)
     return root
-
-
-def clone(origin: Path, place: Path, s3: str) -> Path:
-    toy.clone(origin, place, "s3://runs/neurop")
-    toy.dvc(place, "remote", "modify", "--local", "shared", "endpointurl", s3)
-    return place
 
 
 def serve(root: Path, log: Path, port: int) -> subprocess.Popen[bytes]:
@@ -66,18 +39,18 @@ def serve(root: Path, log: Path, port: int) -> subprocess.Popen[bytes]:
     return made
 
 
-def test_three_workers_make_the_tables_of_one_machine(server: Server, origin: Path, s3: str, tmp_path: Path) -> None:
+def test_three_workers_make_the_tables_of_one_machine(server: Server, origin: Path, s3: S3, tmp_path: Path) -> None:
     """Meanwhile the MLflow server is killed: nothing waits for it, and its record is completed later."""
     names, port = ("one", "two", "three"), free_port()
-    more, record = {"PREFECT_API_URL": server.url, **KEYS}, {"NEUROP_TRACKING": "on"}
+    more, record = {"PREFECT_API_URL": server.url, **s3.keys}, {"NEUROP_TRACKING": "on"}
     record["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
     started = []
     try:
         for name in names:
-            place = clone(origin, tmp_path / name, s3)
+            place = toy.clone(origin, tmp_path / name, REMOTE, **s3.options)
             command = [*NEUROP, "worker", "cpu", "--name", name, "--workers", "1"]
             started.append(toy.start(place, tmp_path / f"{name}.log", *command, **more, **record))
-        head = clone(origin, tmp_path / "head", s3)
+        head = toy.clone(origin, tmp_path / "head", REMOTE, **s3.options)
         mlflow = serve(head, tmp_path / "mlflow.log", port)
         started.append(mlflow)
         single = toy.clone(origin, tmp_path / "single", str(tmp_path / "unused"))
@@ -94,7 +67,7 @@ def test_three_workers_make_the_tables_of_one_machine(server: Server, origin: Pa
         trained = [name for name in names if "Finished in" in (tmp_path / f"{name}.log").read_text()]
         assert len(trained) >= 2
         logs = [*tmp_path.glob("*.log"), *tmp_path.rglob("logs/flow/*.log")]
-        assert not [path.name for path in logs if KEYS["AWS_SECRET_ACCESS_KEY"] in path.read_text()]
+        assert not [path.name for path in logs if s3.keys["AWS_SECRET_ACCESS_KEY"] in path.read_text()]
         started.append(serve(head, tmp_path / "mlflow-again.log", port))
         said = toy.call(head, *NEUROP, "publish", **record)
         assert sum(int(number) for number in re.findall(r"(\d+) (?:published|already)", said)) == 6, said

@@ -17,6 +17,7 @@ from tests.cluster import toy
 from tests.cluster.conftest import Server
 
 SEEDS = range(4)
+HOURS = {"head": -2, "one": -20, "two": 0, "three": 20}  # by which a machine's clock is ahead
 Start = Callable[..., subprocess.Popen[bytes]]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -55,8 +56,8 @@ def start(server: Server, origin: Path, tmp_path: Path) -> Iterator[Start]:
         toy.kill(pid)
 
 
-def flow(head: Path, server: Server, *pool: str, code: int = 0) -> str:
-    return toy.call(head, sys.executable, "-c", toy.FLOW, *pool, code=code, PREFECT_API_URL=server.url)
+def flow(head: Path, server: Server, *pool: str, code: int = 0, **more: str) -> str:
+    return toy.call(head, sys.executable, "-c", toy.FLOW, *pool, code=code, PREFECT_API_URL=server.url, **more)
 
 
 def entries(remote: Path) -> int:
@@ -65,9 +66,13 @@ def entries(remote: Path) -> int:
 
 
 def test_three_workers_killed_at_random_lose_nothing(server: Server, head: Path, start: Start, tmp_path: Path) -> None:
-    """A worker, one of its stages and the flow are killed meanwhile; the report is the same, each run is there once."""
-    workers = {name: start("three", name) for name in ("one", "two", "three")}
-    chance, more = random.Random(3), {"PREFECT_API_URL": server.url, "TOY_STEPS": "20"}
+    """A worker, one of its stages and the flow are killed meanwhile; the report is the same, each run is there once.
+
+    No two of the machines have the same time.
+    """
+    clocks = {name: toy.wrong_clock(tmp_path / f"clock{name}", hours) for name, hours in HOURS.items()}
+    workers = {name: start("three", name, **clocks[name]) for name in ("one", "two", "three")}
+    chance, more = random.Random(3), {"PREFECT_API_URL": server.url, "TOY_STEPS": "20", **clocks["head"]}
     command = [sys.executable, "-c", toy.FLOW, "three"]
     running = toy.start(head, tmp_path / "flow.log", *command, **more)
     for victim in ("stage", "worker", "flow"):
@@ -79,7 +84,7 @@ def test_three_workers_killed_at_random_lose_nothing(server: Server, head: Path,
             for pid in toy.processes(tmp_path / name, "python"):
                 toy.kill(pid)  # all that there is of the machine
             toy.stop(workers[name])
-            workers[name] = start("three", name)
+            workers[name] = start("three", name, **clocks[name])
         else:
             toy.kill(running.pid)
             running.wait()
@@ -93,11 +98,10 @@ def test_three_workers_killed_at_random_lose_nothing(server: Server, head: Path,
 def test_a_clone_that_comes_later_takes_what_there_is(
     server: Server, origin: Path, head: Path, start: Start, tmp_path: Path
 ) -> None:
-    """And a stage that refuses its settings is not tried again, while the others go on. The worker's clock is wrong."""
+    """And a stage that refuses its settings is not tried again, while the others go on. Clocks are wrong."""
     (head / "params.yaml").write_text("seeds: [1, 13]\n")
-    (tmp_path / "sitecustomize.py").write_text(toy.BEHIND)
-    start("later", "worker", PYTHONPATH=f"{tmp_path}{os.pathsep}{toy.ROOT}")
-    said = flow(head, server, "later", code=1)
+    start("later", "worker", **toy.wrong_clock(tmp_path / "behind", -20))
+    said = flow(head, server, "later", code=1, **toy.wrong_clock(tmp_path / "ahead", 5))
     assert "train@toy-m-13 failed error: seed 13 is refused" in said
     assert "train@toy-m-1 done" in said
     assert (tmp_path / "worker.log").read_text().count("Finished in state Refused") == 1
@@ -111,6 +115,7 @@ def test_a_remote_that_goes_away_stops_the_flow_and_loses_nothing(
     server: Server, head: Path, start: Start, tmp_path: Path
 ) -> None:
     start("cut", "worker")
+    (head / "params.yaml").write_text("seeds: [0, 1]\n")
     remote, away, more = tmp_path / "remote", tmp_path / "away", {"PREFECT_API_URL": server.url, "TOY_STEPS": "20"}
     running = toy.start(head, tmp_path / "flow.log", sys.executable, "-c", toy.FLOW, "cut", **more)
     toy.until(lambda: toy.processes(tmp_path / "worker", "toy.py train"), "a stage trains")
@@ -124,8 +129,8 @@ def test_a_remote_that_goes_away_stops_the_flow_and_loses_nothing(
     remote.unlink()
     away.rename(remote)
     flow(head, server, "cut")
-    assert json.loads((head / "report.json").read_text()) == toy.expected(SEEDS)
-    assert entries(remote) == len(SEEDS)
+    assert json.loads((head / "report.json").read_text()) == toy.expected([0, 1])
+    assert entries(remote) == 2
 
 
 def test_what_no_worker_can_do_is_said_at_once(server: Server, head: Path, start: Start, tmp_path: Path) -> None:
@@ -157,11 +162,12 @@ def test_a_flow_that_is_told_to_end_cancels_what_workers_do(
     toy.until(lambda: not toy.processes(tmp_path / "worker", "toy.py train"), "the worker's stage has ended")
 
 
-def test_a_worker_is_not_started_where_it_could_do_nothing(server: Server, origin: Path, tmp_path: Path) -> None:
+def test_nothing_is_started_where_it_could_do_nothing(server: Server, origin: Path, tmp_path: Path) -> None:
     command, more = [sys.executable, "-c", toy.WORKER, "none", "worker"], {"PREFECT_API_URL": server.url}
     assert "no DVC remote is the default here" in toy.call(origin, *command, code=2, **more)
     toy.set_remote(origin, str(tmp_path / "remote"))
-    said = toy.call(origin, *command, code=2, PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert said.startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer")
-    assert said.count("\n") == 1
+    for each in (command, [sys.executable, "-c", toy.FLOW]):
+        said = toy.call(origin, *each, code=2, PREFECT_API_URL="http://127.0.0.1:9/api")
+        assert said.startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer")
+        assert said.count("\n") == 1
     assert "set PREFECT_API_URL" in toy.call(origin, *command, code=2)

@@ -108,12 +108,18 @@ from pipeline.flows.worker import work
 run_main(lambda argv: work(argv[0], argv[1], workers=2))
 """
 
-# A `sitecustomize` with which Prefect, in each Python process that finds it, reads a clock that is an hour behind.
-BEHIND = """
-from datetime import timedelta
-from prefect.types import _datetime
-now = _datetime.now
-_datetime.now = lambda *where: now(*where) - timedelta(hours=1)
+# A `sitecustomize` with which Prefect, in each of its processes that finds it, reads a clock that is wrong. The
+# function gets another body and stays the same object, for by then other modules have it.
+CLOCK = """
+import sys
+if not {{"dvc", "toy.py", "pipeline.flows.exchange"}} & set(sys.orig_argv):
+    from types import FunctionType
+    from prefect.types import _datetime
+    right = _datetime.now
+    _datetime.right = FunctionType(right.__code__, right.__globals__, argdefs=right.__defaults__)
+    def now(tz="UTC"):
+        return right(tz) + datetime.timedelta(hours={hours})
+    _datetime.now.__code__ = now.__code__
 """
 
 
@@ -141,23 +147,39 @@ def make(root: Path, seeds: Sequence[int]) -> Path:
     (root / "params.yaml").write_text(f"seeds: {list(seeds)}\n")
     (root / ".gitignore").write_text("/data\n/runs\n/report.json\n/.scratch\n/logs\n*.partial\n")
     (root / ".dvcignore").write_text(".scratch\nlogs\n")
-    git(root, "init", "-q")
-    call(root, sys.executable, "-m", "dvc", "init", "-q")
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "toy")
+    commit_all(root)
     return root
 
 
-def clone(root: Path, place: Path, remote: str) -> Path:
+def commit_all(root: Path) -> None:
+    """Make a folder a Git repository with DVC in it, all of it committed."""
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").touch()
+    (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "toy")
+
+
+def clone(root: Path, place: Path, remote: str, **options: str) -> Path:
     """A clone with a default DVC remote."""
     git(root, "clone", "-q", str(root), str(place))
-    set_remote(place, remote)
+    set_remote(place, remote, **options)
     return place
 
 
-def set_remote(place: Path, remote: str) -> None:
-    """Give a clone its default DVC remote."""
-    dvc(place, "remote", "add", "--local", "--force", "-q", "-d", "shared", remote)
+def set_remote(place: Path, remote: str, **options: str) -> None:
+    """Give a clone its default DVC remote, as `dvc remote add --local` writes it."""
+    lines = [f"    {key} = {value}\n" for key, value in {"url": remote, **options}.items()]
+    text = "[core]\n    remote = shared\n['remote \"shared\"']\n" + "".join(lines)
+    (place / ".dvc" / "config.local").write_text(text)
+
+
+def wrong_clock(folder: Path, hours: int) -> dict[str, str]:
+    """The environment of a machine whose clock is so many hours ahead."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(CLOCK.format(hours=hours))
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipeline.errors import UserError
 from pipeline.flows import devices, process
 from pipeline.flows.board import DONE, FAILED, RUNNING, SKIPPED, WAITING, Board
 from pipeline.flows.devices import Devices, here
@@ -60,6 +62,28 @@ def test_devices_are_those_of_the_inherited_mask(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("NEUROP_DEVICE", "cpu")
     assert here(per_device=2, workers=3).names == ("", "", "")
     assert here().names == ("",) * len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        ("cuda", "NEUROP_DEVICE is 'cuda', but this machine has 0 CUDA devices"),
+        ("cuda:0", "set CUDA_VISIBLE_DEVICES, not NEUROP_DEVICE=cuda:0"),
+        ("gpu", "NEUROP_DEVICE is 'gpu'; give auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_no_stage_could_have_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, device: str, why: str
+) -> None:
+    monkeypatch.setenv("NEUROP_DEVICE", device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(":" in device))
+    with pytest.raises(UserError, match=why):
+        here()
+
+
+def test_places_are_said() -> None:
+    assert str(Devices(["0", "1", "0", "1"])) == "4 at a time, on GPU 0, 1"
+    assert str(Devices(["", ""])) == "2 at a time, on processor cores"
 
 
 def test_a_processor_core_changes_no_environment() -> None:
