@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from pipeline.flows.repair import forget
 from pipeline.params import Params
 from pipeline.training.run import Places, RunId, train
 from tests.helpers import tiny, write_inputs
@@ -34,6 +35,14 @@ def one_thread() -> None:
     """As training sets it: bits depend on the number of threads, and small matrices gain nothing from a second."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_freed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What workspaces keep in the machine's memory goes when the tests end."""
+    yield
+    for folder in tmp_path_factory.getbasetemp().rglob(".dvc"):
+        forget(folder.parent)
 
 
 @pytest.fixture(autouse=True)

@@ -42,16 +42,23 @@ def keep_in_memory(root: Path) -> None:
     """
     path = _list(root)
     folder = next((each for each in MEMORY if each.is_mount() and os.access(each, os.W_OK)), None)
-    if folder is None or path.is_symlink() or not (root / ".dvc").is_dir() or _read(path) != {}:
+    if folder is None or path.is_symlink() or not (root / ".dvc").is_dir():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f"neurop-{uuid.uuid4().hex}"
     with _guarded(path):
-        if _read(path) == {}:
+        if not path.is_symlink() and _read(path) == {}:  # no other flow was first, and no process is in the list
             for each in (path.with_name("rwlock.lock"), path):  # a copy of the workspace shares both
                 link = each.with_name(f"{name}.link")
                 link.symlink_to(folder / f"{name}.{each.name}")
                 os.replace(link, each)
+
+
+def forget(root: Path) -> None:
+    """Free the memory of a workspace that is about to be removed."""
+    for path in (_list(root), _list(root).with_name("rwlock.lock")):
+        if path.is_symlink():
+            path.resolve().unlink(missing_ok=True)
 
 
 def _list(root: Path) -> Path:

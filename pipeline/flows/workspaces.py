@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.files import digest, write_text
-from pipeline.flows.repair import keep_in_memory
+from pipeline.flows.repair import forget, keep_in_memory
 
 FOLDER = Path(".scratch") / "workspaces"
 # Older ones go: what is in them is in the cache, too.
@@ -87,6 +87,7 @@ def _remove_old(folder: Path) -> None:
     for place in places[:-KEPT]:
         with open(folder / f"{place.name.lstrip('.').partition('.')[0]}.lock", "w") as file, suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            forget(place)
             shutil.rmtree(place, ignore_errors=True)
 
 

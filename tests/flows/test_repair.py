@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.flows import repair as module
-from pipeline.flows.repair import keep_in_memory, repair
+from pipeline.flows.repair import forget, keep_in_memory, repair
 from tests.cluster import toy
 
 
@@ -50,6 +50,8 @@ def test_dvc_works_with_its_list_in_memory_also_when_that_is_emptied(tmp_path: P
     assert repair(root)
     assert "up to date" in toy.dvc(root, "repro")
     assert rwlock(root).is_symlink()
+    forget(root)
+    assert not list(memory.iterdir())
 
 
 def test_a_copy_of_a_workspace_shares_the_list_and_its_guard(tmp_path: Path, memory: Path) -> None:
