@@ -39,7 +39,9 @@ def table5(evidence: Evidence) -> Table:
         rows = [_row(evidence, of) for of in recipe.ablations(evidence.params, family)]
         groups.append((names.family(family).label, tuple(rows)))
     named = ((f"{name} on {names.family(family).label}", cell) for (family, name), cell in evidence.ablated.items())
-    notes = (*NOTES, *remarks(evidence, named))
+    training = evidence.params.ablations.training
+    length = f"Ours: trained for {training.steps:,} steps of {training.batch:,} examples."
+    notes = (length, *NOTES, *remarks(evidence, named))
     return Table("table5", "Table 5. Ablations of a small Meta-GNN", tuple(columns), tuple(groups), notes)
 
 
