@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 SHAPES = {"W_E": [97, 16], "W_Q": [2, 16, 8], "b_Q": [2, 8], "W_K": [2, 16, 8], "b_K": [2, 8], "W_V": [2, 16, 8], "b_V": [2, 8], "W_in": [16, 64], "b_in": [64], "W_out": [64, 16], "b_out": [16], "W_U": [16, 97]}
-DEGREE = 1
+DEGREE = 2
 HEADS, D_HEAD, D_MODEL, D_MLP = 2, 8, 16, 64
 
 
