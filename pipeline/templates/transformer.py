@@ -13,6 +13,8 @@ from pipeline.templates.base import Axis, Template, TensorSpec, Theta, linear, o
 # W_E has one active input per token, so 1 / √fan-in would be 1; half of that keeps a token's row, of
 # 16 to 32 dimensions, near the size of what the layer adds to it.
 EMBEDDING_STD = 0.5
+# Less for W_pos: the more positions differ at the start, the later arc1d carries over from seen to unseen rows.
+POSITION_STD = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Transformer(Template):
         std, std_mlp = c.d_model**-0.5, c.d_mlp**-0.5
         tensors = [TensorSpec("W_E", (token_in, model), EMBEDDING_STD)]
         if c.positional:
-            tensors.append(TensorSpec("W_pos", (position, model), EMBEDDING_STD))
+            tensors.append(TensorSpec("W_pos", (position, model), POSITION_STD))
         for letter in "QKV":
             tensors.append(TensorSpec(f"W_{letter}", (head, model, d_head), std))
             if c.attention_bias:
