@@ -25,9 +25,12 @@ from pipeline.templates import Template, Theta, Transformer, from_spec
 from pipeline.training.recipe import RunId, recipe
 from pipeline.training.run import Places, load_run
 
-# Inputs spaces up to this size are checked whole; of larger ones this many fresh examples are drawn.
+# Input spaces up to this size are checked whole; of larger ones this many fresh examples are drawn.
 EXHAUSTIVE = 200_000
 FRESH = 10_000
+# An analysis, which takes every intent of a family, looks at as many inputs as have so many pairs of positions, which
+# is what attention costs.
+PAIRS = 10_000_000
 AT_ONCE = 1024
 
 
@@ -45,27 +48,48 @@ class NeuralProgram:
         """Answers [n, m] to inputs x [n, l]; sequences are decoded greedily."""
         return np.concatenate([self._answers(torch.from_numpy(part)) for part in _parts(x)])
 
+    def gives(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which inputs x [n, l] have the answers y [n, m], as [n].
+
+        Decoding gives y just where each of its tokens is the most likely one after those before it: one pass over
+        the template, where decoding takes m. Only where two logits are equal up to rounding may the two differ.
+        """
+        pairs = zip(_parts(x), _parts(y), strict=True)
+        return np.concatenate([self._gives(torch.from_numpy(a)[None], torch.from_numpy(b)[None]) for a, b in pairs])
+
     @torch.no_grad()
     def _answers(self, x: Tensor) -> np.ndarray:
         if isinstance(self.template, Transformer):
             answers = self.template.decode(self.theta, x[None])
         else:
-            nothing = torch.zeros(1, len(x), self.family.output_length)
-            answers = self.family.answer(
-                self.template.forward(self.theta, self.family.template_input(x[None], nothing))
-            )
+            answers = self.family.answer(self._output(x[None], torch.zeros(1, len(x), self.family.output_length)))
         return answers[0].numpy()
 
-    def verify(self, rng: np.random.Generator) -> tuple[int, int, bool]:
-        """Solved examples, examples checked, and whether those are all the inputs there are."""
+    @torch.no_grad()
+    def _gives(self, x: Tensor, y: Tensor) -> np.ndarray:
+        return self.family.solved(self._output(x, y), y)[0].numpy()
+
+    def _output(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.template.forward(self.theta, self.family.template_input(x, y))
+
+    @property
+    def affordable(self) -> int:
+        """How many inputs an analysis looks at at most."""
+        m = self.family.output_length
+        return min(EXHAUSTIVE, PAIRS // (m * (self.family.input_length + m - 1)))
+
+    def inputs(self, rng: np.random.Generator, most: int = EXHAUSTIVE) -> tuple[np.ndarray, bool]:
+        """All inputs [n, l], if they are at most so many, and True; else fresh ones drawn with `rng`, and False."""
         space = self.family.space(self.intent)
-        exhaustive = space <= EXHAUSTIVE
-        x = (
-            self.family.decode(self.intent, np.arange(space))
-            if exhaustive
-            else self.family.sample(rng, self.intent, FRESH)
-        )
-        right = (self.answers(x) == self.family.rule(self.intent, x)).all(1)
+        if space <= most:
+            return self.family.decode(self.intent, np.arange(space)), True
+        return self.family.sample(rng, self.intent, min(FRESH, most)), False
+
+    def verify(self, rng: np.random.Generator, most: int = EXHAUSTIVE) -> tuple[int, int, bool]:
+        """Solved examples, examples checked, and whether those are all the inputs there are, which they are if at
+        most `most` exist."""
+        x, exhaustive = self.inputs(rng, most)
+        right = self.gives(x, self.family.rule(self.intent, x))
         return int(right.sum()), len(x), exhaustive
 
     def save(self, path: Path) -> None:

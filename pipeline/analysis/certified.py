@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.lipschitz import ROOT_2, body, operator_norm
-from pipeline.synthesis import EXHAUSTIVE, FRESH, NeuralProgram
+from pipeline.synthesis import NeuralProgram
 from pipeline.templates import Theta
 
-AT_ONCE = 4096
+AT_ONCE = 4096  # answers, of one token each
 CLOSE_ENOUGH = 1.001
 
 
@@ -47,37 +46,33 @@ class Checked:
 
         The lead is the right logit less the best other; of numbers, 0.5 less the error.
         """
-        if not self.finite:
-            return float("nan")
-        return min(float(case.leads().min()) for case in self._cases(self.right_answers, np.ones(len(self.x), bool)))
+        wrong = self._cases(~self.right, self.right_answers)
+        return min((float(case.leads().min()) for case in (*self.of_right, *wrong)), default=float("nan"))
 
     @cached_property
     def margin_right(self) -> float:
         """The same over the inputs that are answered rightly; NaN if there are none."""
-        if not (self.finite and self.right.any()):
-            return float("nan")
-        return min(float(case.leads().min()) for case in self._own(self.right))
+        return min((float(case.leads().min()) for case in self.of_right), default=float("nan"))
 
     @cached_property
     def radius(self) -> float:
         """Certified: no right answer changes while ‖θ' − θ‖_par stays below this; 0 if there is nothing to certify."""
-        return self._radius(self.right)
+        return min((case.radius() for case in self.of_right), default=0.0)
 
     @cached_property
     def radius_any(self) -> float:
         """Certified: no answer at all, right or wrong, changes below this."""
-        return self.radius if self.right.all() else self._radius(np.ones(len(self.x), bool))
+        of_wrong = [case.radius() for case in self._cases(~self.right, self.answers)]
+        return min([self.radius, *of_wrong] if self.of_right else of_wrong, default=0.0)
 
     def covers(self, *thetas: Theta) -> list[bool]:
         """Whether it is certified of each θ' [1, …] that no right answer changes, from the operator norms of its move.
 
         Sharper than to compare its distance with `radius`, which must hold for moves in the worst direction.
         """
-        if not (self.finite and self.right.any()):
-            return [False] * len(thetas)
-        moves = [self._moved(theta) for theta in thetas]
-        covered = [[case.covers(moved) for moved in moves] for case in self._own(self.right)]
-        return [all(of_cases) for of_cases in zip(*covered, strict=True)]
+        moves = [self._moved(theta) for theta in thetas] if self.of_right else []
+        covered = [[case.covers(moved) for moved in moves] for case in self.of_right]
+        return [all(of_cases) for of_cases in zip(*covered, strict=True)] if covered else [False] * len(thetas)
 
     def _moved(self, theta: Theta) -> dict[str, float]:
         before = self.program.theta
@@ -85,33 +80,32 @@ class Checked:
 
     def changed(self, theta: Theta) -> int:
         """How many of the inputs are answered differently at θ' [1, …]."""
-        return int((replace(self.program, theta=theta).answers(self.x) != self.answers).any(1).sum())
+        return int((~replace(self.program, theta=theta).gives(self.x, self.answers)).sum())
 
     def case(self, x: np.ndarray, answers: np.ndarray, theta: Theta | None = None) -> Case:
         """What keeps these answers to inputs x, with the program's own weights or with others (any precision)."""
         return Case(self.program if theta is None else replace(self.program, theta=theta), x, answers)
 
-    def _radius(self, which: np.ndarray) -> float:
-        if not (self.finite and which.any()):
-            return 0.0
-        return min(case.radius() for case in self._own(which))
+    @cached_property
+    def of_right(self) -> list[Case]:
+        """What keeps the right answers, in the order of the inputs; nothing where θ has NaN."""
+        return self._cases(self.right, self.answers)
 
-    def _own(self, which: np.ndarray) -> Iterator[Case]:
-        return self._cases(self.answers, which)
-
-    def _cases(self, answers: np.ndarray, which: np.ndarray) -> Iterator[Case]:
-        x, answers = self.x[which], answers[which]
-        for start in range(0, len(x), AT_ONCE):
-            yield self.case(x[start : start + AT_ONCE], answers[start : start + AT_ONCE])
+    def _cases(self, which: np.ndarray, answers: np.ndarray) -> list[Case]:
+        if not self.finite:
+            return []
+        x, answers, rows = self.x[which], answers[which], max(1, AT_ONCE // answers.shape[1])
+        return [self.case(x[i : i + rows], answers[i : i + rows]) for i in range(0, len(x), rows)]
 
 
 def check(program: NeuralProgram, rng: np.random.Generator) -> Checked:
-    """All inputs of the program's intent, or `FRESH` drawn with `rng` where they are more than `EXHAUSTIVE`."""
-    family, intent = program.family, program.intent
-    space = family.space(intent)
-    exhaustive = space <= EXHAUSTIVE
-    x = family.decode(intent, np.arange(space)) if exhaustive else family.sample(rng, intent, FRESH)
-    return Checked(program, x, program.answers(x), family.rule(intent, x), exhaustive)
+    """All inputs of the program's intent if an analysis can afford them, else fresh ones."""
+    x, exhaustive = program.inputs(rng, program.affordable)
+    right = program.family.rule(program.intent, x)
+    answers, wrong = right.copy(), ~program.gives(x, right)
+    if wrong.any():
+        answers[wrong] = program.answers(x[wrong])
+    return Checked(program, x, answers, right, exhaustive)
 
 
 class Case:

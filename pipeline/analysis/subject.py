@@ -51,12 +51,13 @@ class Subject:
 
     @cached_property
     def accuracy(self) -> np.ndarray:
-        """Share of inputs solved [K]: of all inputs where they are few enough, else of 10,000 fresh ones."""
+        """Share of inputs solved [K]: of all inputs where they are few enough, else of fresh ones, at most 10,000."""
         return self.accuracy_of(self.theta)
 
     def accuracy_of(self, theta: Theta) -> np.ndarray:
         """The same with other weights θ [K, …]."""
-        found = [self.program(k, theta).verify(np.random.default_rng(0)) for k in range(len(self.intents))]
+        programs = [self.program(k, theta) for k in range(len(self.intents))]
+        found = [program.verify(np.random.default_rng(0), program.affordable) for program in programs]
         return np.array([solved / checked for solved, checked, _ in found])
 
     def program(self, k: int, theta: Theta | None = None) -> NeuralProgram:

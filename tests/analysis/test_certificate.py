@@ -201,6 +201,37 @@ def test_the_leads_never_move_farther_than_their_bound(name: str, size: float) -
     assert (before.change(moved) <= before.slope(total) * total * (1 + 1e-9))[others].all()  # ‖·‖₂ ≤ ‖·‖_F
 
 
+@pytest.mark.parametrize("name", ["sumfirst", "addmod", "arc1d"])
+def test_feeding_answers_back_says_what_decoding_gives(name: str) -> None:
+    """`gives` takes one pass where decoding takes one for each token; answers with one token changed are not given."""
+    for seed in range(3):
+        program = random_program(name, seed)
+        x, _ = program.inputs(np.random.default_rng(seed), 500)
+        answers = program.answers(x)
+        assert program.gives(x, answers).all()
+        right = program.family.rule(program.intent, x)
+        assert program.gives(x, right).tolist() == (answers == right).all(1).tolist()
+        place = np.random.default_rng(seed).integers(answers.shape[1], size=len(x))
+        other = answers.copy()
+        other[np.arange(len(x)), place] = (other[np.arange(len(x)), place] + 1) % (program.family.vocabulary or 100)
+        assert not program.gives(x, other).any()
+        found = checked(program)
+        assert (found.answers == program.answers(found.x)).all()
+
+
+def test_an_analysis_looks_at_fewer_inputs_where_answers_are_long() -> None:
+    length = tiny().programs.arc1d.length
+    program = random_program("arc1d", 0)
+    assert program.affordable == 10_000_000 // (length * (2 * length - 1))
+    assert random_program("addmod", 0).affordable == 200_000
+    space = program.family.space(program.intent)
+    drawn, exhaustive = program.inputs(np.random.default_rng(0), space - 1)
+    assert not exhaustive
+    assert len({tuple(row) for row in drawn}) == len(drawn) == min(10_000, space - 1)
+    assert program.inputs(np.random.default_rng(0), space)[1]
+    assert program.verify(np.random.default_rng(0), 7)[1:] == (7, False)
+
+
 def test_a_change_is_never_found_within_the_radius() -> None:
     found = [checked(random_program("addmod", seed)) for seed in range(8)]
     found = [one for one in found if one.right.any()]
