@@ -25,7 +25,7 @@ def analyse(subject: Subject) -> Finding:
     return Finding(
         "sensitivity",
         "Which weights depend on the intent",
-        _sentences(table, len(subject.intents)),
+        _sentences(table, len(subject.intents), subject.family.name),
         {f"share_{row['tensor']}": float(row["share of variance"]) for row in table.to_dict("records")},
         {"tensors": table},
         {"slots": _draw_slots(spreads, subject), "graph": _draw_tensors(spreads, subject)},
@@ -48,13 +48,13 @@ def per_tensor(spreads: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["tensor", "slots", "mean spread", "largest spread", "share of variance"])
 
 
-def _sentences(table: pd.DataFrame, intents: int) -> tuple[str, ...]:
+def _sentences(table: pd.DataFrame, intents: int, family: str) -> tuple[str, ...]:
     ordered = table.sort_values("share of variance", ascending=False, kind="stable")
     top = ", ".join(f"{row['tensor']} {row['share of variance']:.0%}" for row in ordered.head(3).to_dict("records"))
     first = f"Of the variance of θ across {intents} intents, most is in: {top}."
-    shares = table.set_index("tensor")["share of variance"]
-    if not {"W_E", "W_U"} <= set(shares.index):
+    if family != "addmod":
         return (first,)
+    shares = table.set_index("tensor")["share of variance"]
     ends = shares["W_E"] + shares["W_U"]
     return (
         first,
