@@ -76,7 +76,7 @@ class NeuralProgram:
     def affordable(self) -> int:
         """How many inputs an analysis looks at at most."""
         m = self.family.output_length
-        return min(EXHAUSTIVE, PAIRS // (m * (self.family.input_length + m - 1)))
+        return max(1, min(EXHAUSTIVE, PAIRS // (m * (self.family.input_length + m - 1))))
 
     def inputs(self, rng: np.random.Generator, most: int = EXHAUSTIVE) -> tuple[np.ndarray, bool]:
         """All inputs [n, l], if they are at most so many, and True; else fresh ones drawn with `rng`, and False."""
