@@ -35,6 +35,10 @@ WRONG = {
         {"learners.addmod.meta_gnn.coordinate": False},
         "learners.addmod.meta_gnn: coordinate: false needs relations",
     ),
+    "relations on a logarithmic scale": (
+        {"learners.addmod.meta_gnn.scale": "log", "learners.addmod.meta_gnn.relations": ["ratio"]},
+        "learners.addmod.meta_gnn: relations are made of the intent's own number; set scale: linear",
+    ),
     "unknown relation": (
         {"learners.addmod.meta_gnn.relations": ["cousin"]},
         "learners.addmod.meta_gnn.relations.0: .*cousin",

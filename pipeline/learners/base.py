@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import UserError
 from pipeline.learners.layers import BandLimit
 from pipeline.learners.relations import with_theta0
+from pipeline.learners.scale import scaled
 from pipeline.params import MetaSection
 from pipeline.programs import Family
 from pipeline.templates import Template, Theta
@@ -64,16 +66,23 @@ class MetaLearner(Learner):
     """Writes all weights of the template from the intent, then runs it (§4, F(u, x) = m_{S, M(u)}(x)).
 
     `settings`: its section of the settings, widths as they are after capacity matching.
+    Raises `UserError` for a logarithmic scale where intents are no sizes.
     """
 
     def __init__(self, family: Family | None, template: Template, settings: MetaSection) -> None:
         super().__init__(family, template)
+        if settings.scale == "log" and not (family is not None and family.intents_are_sizes):
+            raise UserError(_no_sizes(family))
         self.settings = settings
         self.with_theta0 = with_theta0(family, template, settings)
 
     @abstractmethod
+    def slots_of(self, u: Tensor) -> Tensor:
+        """All slots [K, T] of the generated weights from intent codes [K, d_u] on the learner's scale."""
+
     def slots(self, u: Tensor) -> Tensor:
         """All slots [K, T] of the generated weights from intent codes u [K, d_u]."""
+        return self.slots_of(scaled(u, self.settings.scale))
 
     @abstractmethod
     def heads(self) -> Iterator[Head]:
@@ -108,7 +117,7 @@ class MetaLearner(Learner):
         """Slots [T] of one usual initialisation, within the settings' bandwidth."""
         drawn = self.template.initial(generator)
         pieces = zip(self.template.tensors, self.template.pieces(drawn), strict=True)
-        return torch.cat([BandLimit(tensor.axes, self.settings.bandwidth, True)(piece) for tensor, piece in pieces])
+        return torch.cat([BandLimit(tensor.axes, self.settings, True)(piece) for tensor, piece in pieces])
 
     @torch.no_grad()
     def calibrate(self, u: Tensor, generator: torch.Generator) -> None:
@@ -141,3 +150,8 @@ def rows_by_tensor(layer: nn.Linear, template: Template) -> Iterator[Head]:
     for tensor in template.tensors:
         yield Head(layer, slice(start, start + tensor.n_slots))
         start += tensor.n_slots
+
+
+def _no_sizes(family: Family | None) -> str:
+    whose = "a network of your own has" if family is None else f"learners.{family.name}: {family.name} has"
+    return f"{whose} no intents that are sizes, as addmod's primes are; set scale: linear"

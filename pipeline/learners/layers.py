@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learners.relations import Relation, known_by_relation, relation
-from pipeline.params import GroupTied, MetaSection
+from pipeline.learners.scale import coordinates, length, waves
+from pipeline.params import GroupTied, MetaSection, Scale
 from pipeline.programs import Family
 from pipeline.templates import Axis, Template
 
@@ -30,27 +31,31 @@ def mlp(sizes: list[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def axis_code(axis: Axis, fourier: int, fourier_ordered: int) -> Tensor:
+def axis_code(axis: Axis, fourier: int, fourier_ordered: int, scale: Scale = "linear") -> Tensor:
     """Positional code [size, d] of one axis of a tensor.
 
     An ordered axis has its coordinate in the units of the intent, (i − origin) / unit, and
     `fourier_ordered` pairs; any other axis has `fourier` pairs cos, sin(2π j i / size), j = 1, 2, ….
+    On the scale `log` an ordered axis has both along its logarithm.
     """
     index = torch.arange(axis.size, dtype=torch.float64)
-    columns = [] if axis.unit is None else [(index - axis.origin) / axis.unit]
+    columns = [] if axis.unit is None else [coordinates(axis, index, scale)]
     pairs = min(fourier if axis.unit is None else fourier_ordered, axis.size // 2)
+    where, whole = length(axis, index, scale)
     for j in range(1, pairs + 1):
-        angle = 2 * math.pi * j * index / axis.size
+        angle = 2 * math.pi * j * where / whole
         columns += [angle.cos(), angle.sin()]
     return torch.stack(columns, 1).float() if columns else torch.zeros(axis.size, 0)
 
 
-def slot_codes(axes: tuple[Axis, ...], fourier: int, fourier_ordered: int, without: Axis | None = None) -> Tensor:
+def slot_codes(
+    axes: tuple[Axis, ...], fourier: int, fourier_ordered: int, without: Axis | None = None, scale: Scale = "linear"
+) -> Tensor:
     """Positional codes p_t [T_g, d_p] of slots on these axes: the codes of the axes, side by side, but for one."""
     shape = tuple(axis.size for axis in axes)
     columns = []
     for i, axis in enumerate(axes):
-        code = torch.zeros(axis.size, 0) if axis == without else axis_code(axis, fourier, fourier_ordered)
+        code = torch.zeros(axis.size, 0) if axis == without else axis_code(axis, fourier, fourier_ordered, scale)
         view = [1] * len(shape) + [code.shape[1]]
         view[i] = shape[i]
         columns.append(code.view(view).expand(*shape, -1))
@@ -60,26 +65,29 @@ def slot_codes(axes: tuple[Axis, ...], fourier: int, fourier_ordered: int, witho
 def codes_of(family: Family | None, axes: tuple[Axis, ...], settings: GroupTied) -> tuple[Tensor, Relation | None]:
     """What the settings let a learner know of the slots on these axes: positional codes, and the relational code."""
     without = known_by_relation(family, axes, settings)
-    return slot_codes(axes, settings.fourier, settings.fourier_ordered, without), relation(family, axes, settings)
+    codes = slot_codes(axes, settings.fourier, settings.fourier_ordered, without, settings.scale)
+    return codes, relation(family, axes, settings)
 
 
 class BandLimit(nn.Module):
-    """Of numbers at slots, the slowest cosine waves (DCT-II) along each ordered axis.
+    """Of numbers at slots, the slowest cosine waves along each ordered axis, on the settings' scale.
 
     Args:
         axes: of the slots.
-        waves: how many, the constant among them; None: all.
+        settings: `bandwidth` says how many waves, the constant among them; None: all.
         louder: scaled so that white noise keeps its spread; if not, a constant keeps its value.
     """
 
-    def __init__(self, axes: tuple[Axis, ...], waves: int | None, louder: bool) -> None:
+    def __init__(self, axes: tuple[Axis, ...], settings: MetaSection, louder: bool) -> None:
         super().__init__()
         self.shape = [axis.size for axis in axes]
+        count = settings.bandwidth
         self.places = [
-            i for i, axis in enumerate(axes) if axis.unit is not None and waves is not None and waves < axis.size
+            i for i, axis in enumerate(axes) if axis.unit is not None and count is not None and count < axis.size
         ]
         for i in self.places:
-            self.register_buffer(f"pass_{i}", low_pass(self.shape[i], waves or 0, louder), persistent=False)
+            passed = low_pass(waves(axes[i], count or 0, settings.scale), settings.scale, louder)
+            self.register_buffer(f"pass_{i}", passed, persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """[T_g, …] gives [T_g, …]."""
@@ -91,24 +99,29 @@ class BandLimit(nn.Module):
         return values
 
 
-def low_pass(size: int, waves: int, louder: bool) -> Tensor:
-    """The projection [size, size] on the slowest cosine waves; louder: times (size / waves)^½."""
-    place = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    basis = torch.stack([torch.cos(math.pi * j * place) for j in range(waves)], 1)  # [size, waves], orthogonal
-    basis = basis / basis.norm(dim=0)
-    return (basis @ basis.T * ((size / waves) ** 0.5 if louder else 1)).float()
+def low_pass(basis: Tensor, scale: Scale, louder: bool) -> Tensor:
+    """The projection [size, size] on orthonormal columns [size, waves].
+
+    louder: white noise keeps its spread, on the linear scale in the mean of all places, else at each: there the waves
+    crowd at one end.
+    """
+    size, count = basis.shape
+    if scale == "linear":
+        return (basis @ basis.T * ((size / count) ** 0.5 if louder else 1)).float()
+    projection = basis @ basis.T
+    return (projection / projection.diagonal().sqrt()[:, None] if louder else projection).float()
 
 
 class SlotRows(nn.Linear):
-    """A last layer [K, d_in] → [K, T] with a row for every slot; θ holds `waves` waves along ordered axes (None: all).
+    """A last layer [K, d_in] → [K, T] with a row for every slot; θ is within the settings' bandwidth.
 
     Rows share nothing, so without a limit what is written along an axis starts as white noise.
     """
 
-    def __init__(self, d_in: int, template: Template, waves: int | None) -> None:
+    def __init__(self, d_in: int, template: Template, settings: MetaSection) -> None:
         super().__init__(d_in, template.n_slots)
         self.sizes = [tensor.n_slots for tensor in template.tensors]
-        self.limits = nn.ModuleList(BandLimit(tensor.axes, waves, False) for tensor in template.tensors)
+        self.limits = nn.ModuleList(BandLimit(tensor.axes, settings, False) for tensor in template.tensors)
         self.limited = any(limit.places for limit in self.limits)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -122,7 +135,7 @@ class SlotRows(nn.Linear):
 def mlp_to_slots(sizes: list[int], template: Template, settings: MetaSection) -> nn.Sequential:
     """An MLP of these widths with one more layer, which writes all slots."""
     layers = mlp(sizes, settings.activation).append(ACTIVATIONS[settings.activation]())
-    return layers.append(SlotRows(sizes[-1], template, settings.bandwidth))
+    return layers.append(SlotRows(sizes[-1], template, settings))
 
 
 class SlotMlp(nn.Module):

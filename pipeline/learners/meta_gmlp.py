@@ -35,7 +35,7 @@ class MetaGmlp(MetaLearner):
         if settings.theta0:
             self.register_buffer("theta0", torch.zeros(total))
 
-    def slots(self, u: Tensor) -> Tensor:
+    def slots_of(self, u: Tensor) -> Tensor:
         embedded = torch.cat([group(u) for group in self.groups], 1)  # [K, T, slot_width]
         mixed: Tensor = self.mixer(embedded.flatten(1))  # [K, T]
         return mixed + self.theta0 if hasattr(self, "theta0") else mixed

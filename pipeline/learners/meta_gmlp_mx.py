@@ -28,7 +28,7 @@ class MetaGmlpMx(MetaLearner):
         if settings.theta0:
             self.register_buffer("theta0", torch.zeros(template.n_slots))
 
-    def slots(self, u: Tensor) -> Tensor:
+    def slots_of(self, u: Tensor) -> Tensor:
         decoded = torch.cat([group(u)[..., 0] for group in self.groups], 1)  # [K, T]
         return decoded + self.theta0 if hasattr(self, "theta0") else decoded
 

@@ -126,7 +126,7 @@ class MetaGnn(MetaLearner):
             self.register_buffer(f"code_{i}", code)
         learned = codes if settings.init_mode == "all" else []
         self.learned = nn.ParameterList(torch.randn(len(code), d) * CODE_SPREAD for code in learned)
-        self.limits = nn.ModuleList(BandLimit(axes, settings.bandwidth, True) for axes in self._slot_axes() if learned)
+        self.limits = nn.ModuleList(BandLimit(axes, settings, True) for axes in self._slot_axes() if learned)
         self.d_u = 0 if self.rank else d_u
         self.related = [None if self.rank else relation(family, axes, settings) for axes in self._axes()]
         widths = [code.shape[1] + (r.width if r else 0) for code, r in zip(codes, self.related, strict=True)]
@@ -198,7 +198,7 @@ class MetaGnn(MetaLearner):
         )
         return self.template.flatten(theta).view(k, r, -1)
 
-    def slots(self, u: Tensor) -> Tensor:
+    def slots_of(self, u: Tensor) -> Tensor:
         decoded = self.decode(*self.passing(*self.embed(u)))
         if self.rank:
             mixed = self.mixer(u, decoded[0])

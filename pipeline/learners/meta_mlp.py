@@ -20,7 +20,7 @@ class MetaMlp(MetaLearner):
         super().__init__(family, template, settings)
         self.network = mlp_to_slots([d_u, *settings.hidden], template, settings)
 
-    def slots(self, u: Tensor) -> Tensor:
+    def slots_of(self, u: Tensor) -> Tensor:
         out: Tensor = self.network(u)
         return out
 

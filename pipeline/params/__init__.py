@@ -11,6 +11,7 @@ from pipeline.params.learners import (
     MetaGnn,
     MetaMlp,
     MetaSection,
+    Scale,
 )
 from pipeline.params.programs import Addmod, Arc1d, Programs, Sumfirst
 from pipeline.params.reading import checked, load, read_yaml
@@ -35,6 +36,7 @@ __all__ = [
     "MetaSection",
     "Params",
     "Programs",
+    "Scale",
     "Section",
     "Sumfirst",
     "TrainingSection",

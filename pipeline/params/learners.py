@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.params.section import Count, Positive, Section, Widths, distinct
 
 Activation = Literal["relu", "silu", "gelu", "softplus", "tanh"]
+Scale = Literal["linear", "log"]
 
 
 class LearnerSection(Section):
@@ -40,11 +41,14 @@ class MetaSection(LearnerSection):
 
     Beyond the paper, off by default: `bandwidth`: along an axis with order (tokens, places, positions), what is random
     slot by slot (θ₀, learned codes, what a last layer with a row for each slot writes) holds so many of the slowest
-    cosine waves only (null: all of them, white noise), so that what is neighbouring starts out similar.
+    cosine waves only (null: all of them, white noise), so that what is neighbouring starts out similar; `scale`: log
+    counts places of such an axis, and the number that the intent names, by their ratio instead of their difference:
+    intent code, positional codes and those waves run along a logarithm (addmod only).
     """
 
     spread: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
     bandwidth: Positive | None = None
+    scale: Scale = "linear"
 
 
 class DirectMlp(HiddenSection):
@@ -89,6 +93,8 @@ class GroupTied(MetaSection):
     def _has_codes(self) -> GroupTied:
         if not self.coordinate and not self.relations:
             raise ValueError("coordinate: false needs relations; the slots of an axis would have no code")
+        if self.relations and self.scale != "linear":
+            raise ValueError("relations are made of the intent's own number; set scale: linear")
         return self
 
 

@@ -23,6 +23,7 @@ class Addmod(TokenFamily):
 
     name = "addmod"
     related_axes = ("token_in", "token_out")
+    intents_are_sizes = True
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -54,6 +54,8 @@ class Family(ABC):
     settings: Any
     related_axes: ClassVar[tuple[str, ...]] = ()
     """Axes of the template into which an intent points (see `relation`)."""
+    intents_are_sizes: ClassVar[bool] = False
+    """Whether the intent code is one positive number whose ratios mean something, in the unit of `related_axes`."""
 
     @abstractmethod
     def intents(self, split: str) -> tuple[Intent, ...]:

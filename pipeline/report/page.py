@@ -24,8 +24,9 @@ from pipeline.training import recipe
 from pipeline.training.recipe import Recipe
 
 HERE = Path(__file__).parent
-BEYOND = ("bandwidth", "intent_rank", "relations", "gradient_clip")
+BEYOND = ("bandwidth", "scale", "intent_rank", "relations", "gradient_clip")
 """Settings of learners that the paper does not have; off by default."""
+OFF = (None, 0, (), "linear")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def _learners_with(evidence: Evidence, setting: str) -> str:
     grid = evidence.params.grid
     cells = [(family, learner) for family in grid.families for learner in grid.learners]
     values = {cell: getattr(evidence.params.learner(*cell), setting, None) for cell in cells}
-    return ", ".join(f"{family} {learner} ({_value(value)})" for (family, learner), value in values.items() if value)
+    return ", ".join(
+        f"{family} {learner} ({_value(value)})" for (family, learner), value in values.items() if value not in OFF
+    )
 
 
 def _value(value: Any) -> str:

@@ -11,10 +11,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.learners.layers import ACTIVATIONS, BandLimit, SlotMlp, axis_code, low_pass, mlp, slot_codes
-from pipeline.params import FAMILIES, Params
+from pipeline.learners.scale import waves
+from pipeline.params import FAMILIES, MetaMlp, Params
 from pipeline.templates import Axis, make_template
 
 ORDERED, UNORDERED = Axis("input", 6, 2.5, 1.5), Axis("hidden", 5)
+TOKENS = Axis("token_in", 97, 0.0, 100.0)
+
+
+def settings(bandwidth: int | None, scale: str = "linear") -> MetaMlp:
+    given = {"budget": None, "activation": "silu", "learning_rate": 1e-3, "weight_decay": 0.0, "spread": 0.3}
+    return MetaMlp.model_validate(given | {"hidden": [8], "bandwidth": bandwidth, "scale": scale})
 
 
 def test_an_ordered_axis_has_its_coordinate_in_the_units_of_the_intent() -> None:
@@ -54,7 +61,7 @@ def test_the_code_of_a_slot_is_the_codes_of_its_axes() -> None:
 def test_a_band_limit_cuts_the_spectrum_of_ordered_axes_alone() -> None:
     axes = (UNORDERED, Axis("token", 12, 0.0, 3.0), Axis("d_head", 2))
     values = torch.randn(5 * 12 * 2, 3, dtype=torch.float64)
-    limited = BandLimit(axes, 4, True).double()(values).unflatten(0, (5, 12, 2))
+    limited = BandLimit(axes, settings(4), True).double()(values).unflatten(0, (5, 12, 2))
     # The low-pass matrix is made in float32.
     spectra = (scipy.fft.dct(v.numpy(), axis=1) for v in (values.unflatten(0, (5, 12, 2)), limited))
     before, after = spectra
@@ -63,16 +70,17 @@ def test_a_band_limit_cuts_the_spectrum_of_ordered_axes_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "waves"), [((UNORDERED, ORDERED), None), ((UNORDERED, ORDERED), 6), ((UNORDERED,), 1)]
+    ("axes", "count"), [((UNORDERED, ORDERED), None), ((UNORDERED, ORDERED), 6), ((UNORDERED,), 1)]
 )
-def test_without_a_limit_or_an_order_nothing_is_cut(axes: tuple[Axis, ...], waves: int | None) -> None:
-    limit, values = BandLimit(axes, waves, True), torch.randn(math.prod(axis.size for axis in axes), 2)
+def test_without_a_limit_or_an_order_nothing_is_cut(axes: tuple[Axis, ...], count: int | None) -> None:
+    limit, values = BandLimit(axes, settings(count), True), torch.randn(math.prod(axis.size for axis in axes), 2)
     assert limit(values) is values
     assert not list(limit.buffers())
 
 
 def test_a_band_limit_keeps_the_spread_of_white_noise() -> None:
-    assert float((low_pass(97, 12, True) ** 2).sum()) == pytest.approx(97, rel=1e-5)
+    passed = low_pass(waves(TOKENS, 12, "linear"), "linear", True)
+    assert float((passed**2).sum()) == pytest.approx(97, rel=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
