@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pipeline.analysis.components import Components, components, flat, primes_of
 from pipeline.analysis.finding import DoesNotApply, Finding
-from pipeline.analysis.grammar import GRAMMAR, Formula, cosines, fit, left_out, parabola_of, r2
+from pipeline.analysis.grammar import VARIABLES, Formula, Variable, cosines, fit, grammar, left_out, parabola_of, r2
 from pipeline.analysis.subject import Subject
 from pipeline.style import INK, RULE, own_style, to_svg
 
@@ -31,7 +31,7 @@ def analyse(subject: Subject) -> Finding:
     rows, fitted = [], []
     for i in range(2):
         paper = _paper(primes[seen], scores[seen])[i]
-        best = choose(primes[seen], scores[seen, i])
+        best = choose(primes[seen], scores[seen, i], VARIABLES[subject.scale])
         fitted += [(f"PC{i + 1}", "paper's", paper), (f"PC{i + 1}", "ours", best)]
         rows += [_row(*each, primes, scores[:, i], seen) for each in fitted[-2:]]
     chosen = [one for _, who, one in fitted if who == "ours"]
@@ -44,7 +44,8 @@ def analyse(subject: Subject) -> Finding:
         {"formulas": table, "parameters": _parameters(fitted)},
         {"fit": _draw(primes, scores, seen, chosen, subject.name)},
         {
-            "formulas": "The paper's family and the chosen formula, fitted on trained primes; s = p / 100",
+            "formulas": "The paper's family and the chosen formula, fitted on trained primes; "
+            f"s = {VARIABLES[subject.scale].text}",
             "parameters": "The numbers of these formulas with 95 % intervals",
             "fit": "PC1 and PC2 of W_E(p), and one against the other; lines are the chosen formulas, stars primes that "
             "were never trained and took no part in components or fit (Figure 14 of the paper).",
@@ -59,9 +60,9 @@ def trajectory(subject: Subject, name: str) -> tuple[Components, np.ndarray]:
     return space, space.scores(points)
 
 
-def choose(p: np.ndarray, y: np.ndarray) -> Formula:
+def choose(p: np.ndarray, y: np.ndarray, s: Variable) -> Formula:
     """The shortest formula that predicts left-out values with R² ≥ `GOOD`, else the one that predicts them best."""
-    fits = [(fit(shape, p, y), left_out(shape, p, y)) for shape in GRAMMAR]
+    fits = [(fit(shape, p, y), left_out(shape, p, y)) for shape in grammar(s)]
     good = [one for one, score in fits if score >= GOOD]
     if good:
         return min(good, key=lambda one: one.length)
@@ -114,8 +115,8 @@ def _sentences(table: pd.DataFrame, chosen: list[Formula], space: Components, su
             lines.append(f"{name} has no closed form here: the best formula has R² {ours.loc[name, 'R² trained']:.2f}.")
             continue
         lines.append(
-            f"{name}(p) = {ours.loc[name, 'formula']}, with s = p / 100: R² {ours.loc[name, 'R² held out']:.4f} on "
-            f"held-out primes, {ours.loc[name, 'numbers']} numbers. "
+            f"{name}(p) = {ours.loc[name, 'formula']}, with s = {VARIABLES[subject.scale].text}: "
+            f"R² {ours.loc[name, 'R² held out']:.4f} on held-out primes, {ours.loc[name, 'numbers']} numbers. "
             f"The paper's family ({theirs.loc[name, 'numbers']} numbers): {theirs.loc[name, 'R² held out']:.4f}."
         )
     return (*lines, subject.gate, f"The paper prints {PAPER}.")

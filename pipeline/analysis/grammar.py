@@ -10,7 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import binom
 from scipy.stats import t as student
 
-UNIT = 100.0  # p stands in formulas as s = p / 100
+from pipeline.params import Scale
+
+UNIT = 100.0
 # Angles r / p that a cosine is tried with before the best is polished.
 ANGLES = np.geomspace(0.5, 100, 240)
 # Processors differ in the last digits of a computation, and a formula of nearly collinear terms blows that up: angles
@@ -18,6 +20,24 @@ ANGLES = np.geomspace(0.5, 100, 240)
 DIGITS = 6
 RCOND = 1e-10
 
+
+@dataclass(frozen=True)
+class Variable:
+    """What polynomials are of, s: the prime as the learner reads it, but for a linear map.
+
+    name: of the prime in words; text: the formula of s; source: the same as Python.
+    """
+
+    name: str
+    text: str
+    source: str
+    of: Callable[[np.ndarray], np.ndarray]
+
+
+VARIABLES: dict[Scale, Variable] = {
+    "linear": Variable("p", "p / 100", "p / 100", lambda p: p / UNIT),
+    "log": Variable("ln p", "ln(p / 100)", "math.log(p / 100)", lambda p: np.log(p / UNIT)),
+}
 Columns = Callable[[np.ndarray, float], tuple[list[str], np.ndarray]]
 
 
@@ -89,14 +109,14 @@ def left_out(shape: Shape, p: np.ndarray, y: np.ndarray) -> float:
     return r2(y, np.array(predicted))
 
 
-def polynomial(degree: int) -> Shape:
+def polynomial(degree: int, s: Variable = VARIABLES["linear"]) -> Shape:
     """Powers of s up to `degree`."""
     names = ["1", "s", *(f"s^{d}" for d in range(2, degree + 1))][: degree + 1]
 
     def columns(p: np.ndarray, _: float) -> tuple[list[str], np.ndarray]:
-        return names, (p[:, None] / UNIT) ** np.arange(degree + 1)
+        return names, s.of(p)[:, None] ** np.arange(degree + 1)
 
-    return Shape(f"polynomial in p, degree {degree}", columns, False)
+    return Shape(f"polynomial in {s.name}, degree {degree}", columns, False)
 
 
 def cosines(count: int) -> Shape:
@@ -123,7 +143,9 @@ def parabola_of(first: Formula) -> Shape:
     return Shape("the paper's family in x = cos(r/p + φ)", columns, False)
 
 
-GRAMMAR = (*(polynomial(d) for d in range(1, 5)), cosines(1), cosines(2))
+def grammar(s: Variable) -> tuple[Shape, ...]:
+    """All the shapes that are tried."""
+    return (*(polynomial(d, s) for d in range(1, 5)), cosines(1), cosines(2))
 
 
 def _angle(shape: Shape, p: np.ndarray, y: np.ndarray) -> float:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+from pipeline.analysis.grammar import Variable
 from pipeline.errors import UserError
 from pipeline.templates import Template, Transformer
 
-SOURCE = '''"""(a + b) mod p by a Transformer whose weights are polynomials in s = p / 100. Reads {file} beside it."""
+SOURCE = '''"""(a + b) mod p by a Transformer whose weights are polynomials in s = {variable}.
+
+Reads {file} beside it.
+"""
 
 import csv
 import math
@@ -29,7 +33,7 @@ def coefficients(path=None):
 
 def weights(p, table):
     """Every tensor of the network for p, as a flat list."""
-    s = p / 100
+    s = {variable}
     return {{name: [sum(c * s**d for d, c in enumerate(row)) for row in rows] for name, rows in table.items()}}
 
 
@@ -65,8 +69,8 @@ def answer(p, a, b, w):
 '''
 
 
-def transformer_source(template: Template, degree: int, file: str = "coefficients.csv") -> str:
-    """The program of addmod's Transformer (no positions, no W_O) with weights of a degree in p.
+def transformer_source(template: Template, degree: int, s: Variable, file: str = "coefficients.csv") -> str:
+    """The program of addmod's Transformer (no positions, no W_O) with weights of a degree in s.
 
     Raises `UserError` for a template that it does not write out.
     """
@@ -79,6 +83,7 @@ def transformer_source(template: Template, degree: int, file: str = "coefficient
         file=file,
         shapes=json.dumps(shapes),
         degree=degree,
+        variable=s.source,
         heads=config.n_heads,
         d_head=template.d_head,
         d_model=config.d_model,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.learners import MetaLearner
-from pipeline.params import learner_section
+from pipeline.params import Scale, learner_section
 from pipeline.programs import Family, Intent
 from pipeline.synthesis import NeuralProgram, written
 from pipeline.templates import Template, Theta
@@ -42,6 +42,11 @@ class Subject:
     def name(self) -> str:
         """The learner and seed, such as `meta_mlp seed 4`."""
         return f"{self.config['learner']} seed {self.config['seed']}"
+
+    @property
+    def scale(self) -> Scale:
+        """How the learner counts what the intents name."""
+        return self.learner.settings.scale
 
     @property
     def seen(self) -> np.ndarray:

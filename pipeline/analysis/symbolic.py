@@ -10,6 +10,7 @@ from pipeline.analysis import masked_sum
 from pipeline.analysis.closed_form import FEWEST, choose, trajectory
 from pipeline.analysis.components import flat, primes_of, used
 from pipeline.analysis.finding import PRECISION, DoesNotApply, Finding
+from pipeline.analysis.grammar import VARIABLES
 from pipeline.analysis.plain_python import transformer_source
 from pipeline.analysis.subject import Subject
 from pipeline.learners import count
@@ -28,7 +29,7 @@ def analyse(subject: Subject) -> Finding:
     """
     if subject.family.name == "sumfirst":
         return masked_sum.analyse(subject)
-    primes, seen = primes_of(subject), subject.seen
+    primes, seen, s = primes_of(subject), subject.seen, VARIABLES[subject.scale]
     if seen.sum() < FEWEST:
         raise DoesNotApply(f"A fit needs at least {FEWEST} trained primes; there are {seen.sum()}.")
     formula = subject.accuracy_of(with_formulas(subject, ("W_E", "W_U")))
@@ -63,10 +64,10 @@ def analyse(subject: Subject) -> Finding:
         {
             "primes": "Share of all p² pairs solved, every pair checked: by the network as written; with W_E and W_U "
             "rebuilt from formulas; with W_E and W_U cut down to their strongest circles; with all weights by formula",
-            "coefficients": "The symbolic program’s numbers: each weight is a polynomial in s = p / 100",
+            "coefficients": f"The symbolic program’s numbers: each weight is a polynomial in s = {s.text}",
             "program": "The symbolic program: plain Python that needs the coefficients’ file and nothing else",
         },
-        {"program": transformer_source(subject.template, degree)},
+        {"program": transformer_source(subject.template, degree, s)},
     )
 
 
@@ -78,7 +79,7 @@ def with_formulas(subject: Subject, names: tuple[str, ...], most: int = 2) -> Th
     p, seen, theta = primes_of(subject).astype(float), subject.seen, dict(subject.theta)
     for name in names:
         space, scores = trajectory(subject, name)
-        predicted = np.stack([choose(p[seen], scores[seen, i])(p) for i in range(most)], 1)
+        predicted = np.stack([choose(p[seen], scores[seen, i], VARIABLES[subject.scale])(p) for i in range(most)], 1)
         rebuilt = space.rebuilt(predicted).reshape(theta[name].shape)
         theta[name] = torch.from_numpy(rebuilt).float()
     return theta
@@ -120,7 +121,10 @@ def shortest(subject: Subject) -> tuple[int, pd.DataFrame, np.ndarray, bool]:
 
 
 def polynomials(subject: Subject, degree: int) -> pd.DataFrame:
-    """The coefficients of every weight as a polynomial in s = p / 100: columns `tensor`, `slot`, `c0` … `c<degree>`."""
+    """The coefficients of every weight as a polynomial in s, the prime as the learner reads it.
+
+    Columns `tensor`, `slot`, `c0` … `c<degree>`.
+    """
     powers = _powers(subject, degree)[subject.seen]
     parts = []
     for name in subject.theta:
@@ -143,7 +147,7 @@ def evaluated(subject: Subject, table: pd.DataFrame) -> Theta:
 
 
 def _powers(subject: Subject, degree: int) -> np.ndarray:
-    powers: np.ndarray = (primes_of(subject)[:, None] / 100.0) ** np.arange(degree + 1)
+    powers: np.ndarray = VARIABLES[subject.scale].of(primes_of(subject))[:, None] ** np.arange(degree + 1)
     return powers
 
 
@@ -152,6 +156,7 @@ def _sentences(table: pd.DataFrame, subject: Subject, degree: int, reached: bool
     means = {name: (table.loc[seen, name].mean(), table.loc[~seen, name].mean()) for name in table.columns[3:]}
     text = {name: f"{trained:.3f} on trained primes, {new:.3f} on the others" for name, (trained, new) in means.items()}
     numbers, own = (degree + 1) * subject.template.n_slots, count(subject.learner)["trainable"]
+    of = VARIABLES[subject.scale].name
     most = f"{CIRCLES[-1]} circles"
     lost = "" if reached else f"No degree up to {DEGREES[-1]} keeps the accuracy on trained primes within {SLACK}. "
     return (
@@ -159,8 +164,8 @@ def _sentences(table: pd.DataFrame, subject: Subject, degree: int, reached: bool
         f"The network as written solves {text['network']} (means over primes). With W_E(p) and W_U(p) rebuilt from two "
         f"components and their formulas in p, and all else as written: {text['W_E, W_U by formula']}."
         + _worst(table, seen),
-        f"{lost}With every weight a polynomial of degree {degree} in p and no hypernetwork: {text['all by formula']}. "
-        f"These are {numbers:,} numbers for all primes; the learner has {own:,} parameters.",
+        f"{lost}With every weight a polynomial of degree {degree} in {of} and no hypernetwork: "
+        f"{text['all by formula']}. These are {numbers:,} numbers for all primes; the learner has {own:,} parameters.",
         "Exhaustively checked: the accuracies, on all p² pairs of each prime here. Fitted, on trained primes alone: "
         "the coefficients. Nothing is proven of other primes.",
         f"With W_E and W_U cut down to one circle: {text['1 circle']}; to {most}: {text[most]}."

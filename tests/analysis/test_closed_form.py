@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.analysis import closed_form, geometry, grammar, masked_sum, spectrum, symbolic
 from pipeline.analysis.components import components
 from pipeline.analysis.finding import DoesNotApply
-from pipeline.analysis.grammar import cosines, fit, parabola_of, polynomial, r2
+from pipeline.analysis.grammar import VARIABLES, cosines, fit, parabola_of, polynomial, r2
 from pipeline.analysis.masked_sum import error_bound
 from pipeline.analysis.plain_python import transformer_source
 from pipeline.analysis.subject import Subject
@@ -21,7 +21,7 @@ from pipeline.learners import MetaLearner
 from pipeline.params import Params
 from pipeline.programs import Intent, make_family
 from pipeline.templates import Transformer, make_template
-from tests.helpers import make, paper
+from tests.helpers import changed, make, paper_values
 
 PRIMES = np.array([11, 17, 19, 29, 31, 41, 43, 47, 53, 59, 61, 67, 73, 79, 89, 97], float)
 NEW = np.array([13, 23, 37, 71, 83], float)
@@ -31,11 +31,14 @@ NEW = np.array([13, 23, 37, 71, 83], float)
 @settings(max_examples=20, deadline=None)
 def test_a_polynomial_is_found_with_its_coefficients(coefficients: list[float]) -> None:
     y = np.polynomial.Polynomial(coefficients)(PRIMES / 100)
-    found = closed_form.choose(PRIMES, y)
+    found = closed_form.choose(PRIMES, y, VARIABLES["linear"])
     assert found.length <= 3
     exact = fit(polynomial(2), PRIMES, y)
     np.testing.assert_allclose(exact.coefficients, coefficients, atol=1e-8)
     assert r2(np.polynomial.Polynomial(coefficients)(NEW / 100), exact(NEW)) == pytest.approx(1)
+    s = VARIABLES["log"]
+    found = closed_form.choose(PRIMES, np.polynomial.Polynomial(coefficients)(np.log(PRIMES / 100)), s)
+    assert found.length <= 3
 
 
 def test_the_papers_formula_is_found_with_its_angle() -> None:
@@ -50,7 +53,7 @@ def test_the_papers_formula_is_found_with_its_angle() -> None:
 
 def test_noise_has_no_closed_form_and_wide_intervals() -> None:
     y = np.random.default_rng(0).normal(size=len(PRIMES))
-    found = closed_form.choose(PRIMES, y)
+    found = closed_form.choose(PRIMES, y, VARIABLES["linear"])
     assert grammar.left_out(found.shape, PRIMES, y) < closed_form.GOOD
     exact = fit(polynomial(1), PRIMES, 3 * PRIMES)
     assert exact.intervals.max() < 1e-6 < fit(polynomial(1), PRIMES, y).intervals.min()
@@ -99,16 +102,17 @@ def test_peaks_are_those_of_a_pure_wave() -> None:
     assert peaks["amplitude"][0] == pytest.approx(5 * 21 / 2)
 
 
-@pytest.fixture(scope="module")
-def quadratic() -> Subject:
-    """The paper's addmod with θ(p) = A + B s + C s² exactly: random weights, so few answers are right."""
-    params: Params = paper()
+@pytest.fixture(scope="module", params=["linear", "log"])
+def quadratic(request: pytest.FixtureRequest) -> Subject:
+    """The paper's addmod with θ(p) = A + B s + C s² exactly, s the prime as the learner reads it: random weights, so
+    few answers are right."""
+    params = Params.model_validate(changed(paper_values(), {"learners.addmod.meta_mlp.scale": request.param}))
     family, template = make_family(params, "addmod"), make_template(params, "addmod")
     learner = make(params, "addmod", "meta_mlp")
     assert isinstance(learner, MetaLearner)
     intents = tuple(sorted(family.all_intents(), key=lambda intent: intent.parameter))
     generator = torch.Generator().manual_seed(0)
-    s = torch.tensor([[intent.parameter / 100] for intent in intents])
+    s = torch.tensor([[VARIABLES[request.param].of(np.float64(intent.parameter))] for intent in intents]).float()
     flat = sum(template.initial(generator)[None] * s**d for d in range(3))
     theta = template.split(flat)
     return Subject(family, learner, {"learner": "meta_mlp", "seed": 0}, intents, theta, theta)
@@ -125,7 +129,7 @@ def test_the_plain_python_program_answers_as_the_network(quadratic: Subject, tmp
     table = symbolic.polynomials(quadratic, 2)
     table.to_csv(tmp_path / "coefficients.csv", index=False)
     program: dict[str, object] = {}
-    exec(transformer_source(quadratic.template, 2), program)  # our own text
+    exec(transformer_source(quadratic.template, 2, VARIABLES[quadratic.scale]), program)  # our own text
     weights = program["weights"](11, program["coefficients"](tmp_path / "coefficients.csv"))  # type: ignore[operator]
     pairs = [(a, b) for a in range(11) for b in range(11)]
     said = [program["answer"](11, a, b, weights) for a, b in pairs]  # type: ignore[operator]
@@ -197,7 +201,7 @@ def test_other_templates_are_not_written_as_python(params: Params) -> None:
     template = make_template(params, "arc1d")
     assert isinstance(template, Transformer)
     with pytest.raises(UserError, match="only that is written as plain Python"):
-        transformer_source(template, 2)
+        transformer_source(template, 2, VARIABLES["linear"])
 
 
 @pytest.mark.parametrize("seed", range(5))
