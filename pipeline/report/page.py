@@ -94,6 +94,8 @@ def _learners_with(evidence: Evidence, setting: str) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
