@@ -56,7 +56,8 @@ def test_theta0_is_one_usual_initialisation_for_all_intents(family: str, learner
 
 @pytest.mark.parametrize("learner", ["meta_gmlp", "meta_gmlp_mx", "meta_gnn"])
 def test_theta0_lies_within_the_bandwidth(learner: str) -> None:
-    changes = {f"learners.addmod.{learner}.theta0": True, f"learners.addmod.{learner}.bandwidth": 3}
+    section = f"learners.addmod.{learner}"
+    changes = {f"{section}.theta0": True, f"{section}.bandwidth": 3, f"{section}.scale": "linear"}
     made = calibrated(tiny(changes), "addmod", learner)
     theta0 = made.template.split(made.theta0[None])  # type: ignore[operator]
     for name, axis in (("W_E", 1), ("W_U", 2)):
@@ -71,7 +72,7 @@ def test_theta0_lies_within_the_bandwidth(learner: str) -> None:
 def test_a_last_layer_with_a_row_for_each_slot_writes_within_the_bandwidth(learner: str) -> None:
     section = "learners.addmod." + learner
     without = {} if learner == "meta_mlp" else {f"{section}.theta0": False}
-    params = tiny({f"{section}.bandwidth": 3, f"{section}.spread": SPREAD, **without})
+    params = tiny({f"{section}.bandwidth": 3, f"{section}.spread": SPREAD, f"{section}.scale": "linear", **without})
     made, family = make(params, "addmod", learner), make_family(params, "addmod")
     assert isinstance(made, MetaLearner)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import scipy.fft
 import torch
@@ -107,13 +108,19 @@ def run(network: nn.Sequential, h: Tensor) -> Tensor:
     return h @ linears[-1].weight.T + linears[-1].bias
 
 
-def slowest_waves(made: Learner, theta: Tensor, waves: int | None) -> Tensor:
-    """Of what a last layer writes [K, T], the slowest waves along the axes of tokens or places."""
+def slowest_waves(made: Learner, theta: Tensor, waves: int | None, scale: str = "linear") -> Tensor:
+    """Of what a last layer writes [K, T], the slowest waves along the axes of tokens or places, or their logarithm."""
     tensors, pieces = made.template.tensors, []
     for tensor, piece in zip(tensors, theta.split([t.n_slots for t in tensors], 1), strict=True):
         value = piece.detach().unflatten(1, tuple(axis.size for axis in tensor.axes)).numpy()
         for i, axis in enumerate(tensor.axes, 1):
-            if axis.unit is not None and waves is not None:
+            if axis.unit is not None and waves is not None and scale == "log":
+                place = np.log1p((np.arange(axis.size) + 0.5) / 10) / np.log1p(axis.size / 10)
+                basis = np.cos(np.pi * np.arange(waves) * place[:, None])
+                rows = np.moveaxis(value, i, 0).reshape(axis.size, -1)
+                fitted = basis @ np.linalg.lstsq(basis, rows, rcond=None)[0]
+                value = np.moveaxis(fitted.reshape(axis.size, *np.delete(value.shape, i)), 0, i)
+            elif axis.unit is not None and waves is not None:
                 spectrum = scipy.fft.dct(value, axis=i)
                 spectrum[(slice(None),) * i + (slice(waves, None),)] = 0
                 value = scipy.fft.idct(spectrum, axis=i)
@@ -121,11 +128,17 @@ def slowest_waves(made: Learner, theta: Tensor, waves: int | None) -> Tensor:
     return torch.cat(pieces, 1)
 
 
+def read_by(params: Params, family: str, learner: str, u: Tensor) -> Tensor:
+    """Intent codes on the learner's scale."""
+    return 1 + u.log() / 1.5 if params.learner(family, learner).scale == "log" else u
+
+
 @families
 def test_meta_mlp_is_one_mlp(params: Params, family: str) -> None:
     made, u, _, _ = calibrated(params, family, "meta_mlp")
-    by_hand = slowest_waves(made, run(made.network, u), params.learner(family, "meta_mlp").bandwidth)
-    torch.testing.assert_close(made.slots(u), by_hand, rtol=1e-4, atol=1e-5)
+    section, read = params.learner(family, "meta_mlp"), read_by(params, family, "meta_mlp", u)
+    by_hand = slowest_waves(made, run(made.network, read), section.bandwidth, section.scale)
+    torch.testing.assert_close(made.slots(u), by_hand.to(u.dtype), rtol=1e-4, atol=1e-5)
 
 
 @families
@@ -153,7 +166,7 @@ def test_meta_gmlp_mx_is_group_tied_mlps(params: Params, family: str) -> None:
         piece = made.slots(u)[:, start : start + tensor.n_slots]
         if hasattr(made, "theta0"):
             piece = piece - made.theta0[start : start + tensor.n_slots]
-        for k, intent in enumerate(u):
+        for k, intent in enumerate(read_by(params, family, "meta_gmlp_mx", u)):
             code = torch.cat([intent.expand(len(group.codes), -1), group.codes], 1)
             by_hand = run(nn.Sequential(group.first, *group.rest), code)[:, 0]
             torch.testing.assert_close(piece[k], by_hand, rtol=1e-4, atol=1e-5)

@@ -26,7 +26,8 @@ ALL = {"relations": ["difference", "ratio", "equality"], "fourier_relation": 2}
 
 
 def settings(family: str, learner: str, changes: dict[str, Any]) -> dict[str, Any]:
-    return {f"learners.{family}.{learner}.{key}": value for key, value in changes.items()}
+    """Changes to a learner's section; relations are to the prime itself, not to its logarithm."""
+    return {f"learners.{family}.{learner}.{key}": value for key, value in {"scale": "linear", **changes}.items()}
 
 
 def section(changes: dict[str, Any]) -> GroupTied:
