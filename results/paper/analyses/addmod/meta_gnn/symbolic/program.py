@@ -1,4 +1,7 @@
-"""(a + b) mod p by a Transformer whose weights are polynomials in s = p / 100. Reads coefficients.csv beside it."""
+"""(a + b) mod p by a Transformer whose weights are polynomials in s = math.log(p / 100).
+
+Reads coefficients.csv beside it.
+"""
 
 import csv
 import math
@@ -20,7 +23,7 @@ def coefficients(path=None):
 
 def weights(p, table):
     """Every tensor of the network for p, as a flat list."""
-    s = p / 100
+    s = math.log(p / 100)
     return {name: [sum(c * s**d for d, c in enumerate(row)) for row in rows] for name, rows in table.items()}
 
 

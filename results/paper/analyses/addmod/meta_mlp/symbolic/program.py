@@ -1,11 +1,14 @@
-"""(a + b) mod p by a Transformer whose weights are polynomials in s = p / 100. Reads coefficients.csv beside it."""
+"""(a + b) mod p by a Transformer whose weights are polynomials in s = math.log(p / 100).
+
+Reads coefficients.csv beside it.
+"""
 
 import csv
 import math
 from pathlib import Path
 
 SHAPES = {"W_E": [97, 16], "W_Q": [2, 16, 8], "b_Q": [2, 8], "W_K": [2, 16, 8], "b_K": [2, 8], "W_V": [2, 16, 8], "b_V": [2, 8], "W_in": [16, 64], "b_in": [64], "W_out": [64, 16], "b_out": [16], "W_U": [16, 97]}
-DEGREE = 2
+DEGREE = 3
 HEADS, D_HEAD, D_MODEL, D_MLP = 2, 8, 16, 64
 
 
@@ -20,7 +23,7 @@ def coefficients(path=None):
 
 def weights(p, table):
     """Every tensor of the network for p, as a flat list."""
-    s = p / 100
+    s = math.log(p / 100)
     return {name: [sum(c * s**d for d, c in enumerate(row)) for row in rows] for name, rows in table.items()}
 
 
