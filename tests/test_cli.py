@@ -408,6 +408,20 @@ def test_record_keeps_variants_as_the_profile_has_them(evaluated: Path, neurop: 
     assert "more" not in neurop("record")[1]
 
 
+def test_record_takes_a_run_that_is_older_than_a_setting(evaluated: Path, neurop: Neurop) -> None:
+    write_params(evaluated / "profiles" / "paper.yaml", read_yaml("params.yaml"))
+    git(evaluated, "init", "-q")
+    git(evaluated, "commit", "-q", "--allow-empty", "-m", "one")
+    path = evaluated / "data/runs/sumfirst/meta_mlp/3/config.json"
+    config = json.loads(path.read_text())
+    assert config["settings"].pop("scale") == "linear"
+    path.write_text(json.dumps(config))
+    assert neurop("record")[1] == "results/paper: 1 runs added or replaced: sumfirst/meta_mlp/3\n"
+    config["settings"]["scale"] = "log"
+    path.write_text(json.dumps(config))
+    refused(neurop("record"), "no evaluated run has the settings of profiles/paper.yaml")
+
+
 def test_record_refuses_runs_of_other_settings(evaluated: Path, neurop: Neurop) -> None:
     write_params(evaluated / "profiles" / "paper.yaml", paper_values())
     refused(neurop("record"), "no evaluated run has the settings of profiles/paper.yaml")
