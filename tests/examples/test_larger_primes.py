@@ -12,7 +12,14 @@ import pytest
 from pipeline.training.run import Places, RunId, train
 from tests.helpers import ROOT, tiny, write_inputs
 
-WIDENED = {"relations": ["ratio"], "fourier_relation": 2, "coordinate": False, "theta0": True, "init_mode": "per_group"}
+WIDENED = {
+    "scale": "linear",
+    "relations": ["ratio"],
+    "fourier_relation": 2,
+    "coordinate": False,
+    "theta0": True,
+    "init_mode": "per_group",
+}
 RUN = RunId("addmod", "meta_gnn", 0)
 
 

@@ -144,8 +144,8 @@ def test_meta_mlp_is_one_mlp(params: Params, family: str) -> None:
 @families
 def test_meta_gmlp_is_group_tied_mlps_then_a_mixer(params: Params, family: str) -> None:
     made, u, _, _ = calibrated(params, family, "meta_gmlp")
-    rows = []
-    for intent in u:
+    section, rows = params.learner(family, "meta_gmlp"), []
+    for intent in read_by(params, family, "meta_gmlp", u):
         h = [
             run(
                 nn.Sequential(group.first, *group.rest),
@@ -154,7 +154,7 @@ def test_meta_gmlp_is_group_tied_mlps_then_a_mixer(params: Params, family: str) 
             for group in made.groups
         ]
         rows.append(run(made.mixer, torch.cat(h).flatten()))
-    by_hand = slowest_waves(made, torch.stack(rows), params.learner(family, "meta_gmlp").bandwidth)
+    by_hand = slowest_waves(made, torch.stack(rows), section.bandwidth, section.scale).to(u.dtype)
     torch.testing.assert_close(made.slots(u), by_hand + getattr(made, "theta0", 0), rtol=1e-4, atol=1e-5)
 
 
