@@ -13,7 +13,7 @@ from pipeline.params import Params
 from pipeline.programs import make_family
 from pipeline.templates import Mlp
 from pipeline.training.diagnostics import effective_rank, theta_state
-from tests.helpers import codes, make
+from tests.helpers import codes, make, tiny
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
@@ -42,10 +42,10 @@ class Constant(MetaLearner):
     """θ = u · base."""
 
     def __init__(self, base: Tensor) -> None:
-        super().__init__(None, Mlp((2, 2, 1)), 1.0)  # type: ignore[arg-type]
+        super().__init__(None, Mlp((2, 2, 1)), tiny().learners.sumfirst.meta_mlp)
         self.base = base
 
-    def slots(self, u: Tensor) -> Tensor:
+    def slots_of(self, u: Tensor) -> Tensor:
         return u * self.base
 
     def heads(self):  # type: ignore[no-untyped-def]
