@@ -54,8 +54,7 @@ def _of_profile(profile: Params, of: Recipe, seed: int, root: Path) -> bool:
         expected = recipe(profile, of.study, of.name).values()
     except UserError:  # a variant that the profile does not have
         return False
-    own = settings.completed(of.learner, config["settings"], config["training"])
-    config |= dict(zip(("settings", "training"), own, strict=True))
+    config["settings"], config["training"] = settings.completed(of.learner, config["settings"], config["training"])
     return all(config[key] == value for key, value in expected.items())
 
 

@@ -101,7 +101,7 @@ def _draw_tensors(spreads: dict[str, np.ndarray], subject: Subject) -> str:
         for axes in panels[len(spreads) :]:
             axes.axis("off")
         bar = figure.colorbar(image, ax=panels.tolist(), shrink=0.8)
-        bar.set_label("standard deviation across intents")
+        bar.set_label("standard deviation\nacross intents")
         return to_svg(figure, f"Standard deviation across intents, tensor by tensor, {subject.name}")
 
 
