@@ -57,6 +57,7 @@ LEARNER: dict[str, Any] = {
     "rounds": 1,
     "width": 8,
     "intent_hidden": [4],
+    "intent_slots": "all",
 }
 TRAINING = {"steps": 12, "batch": 24, "meta_batch": None, "schedule": "cosine", "warmup": 2, "eval_every": 5}
 

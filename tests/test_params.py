@@ -39,6 +39,14 @@ WRONG = {
         {"learners.addmod.meta_gnn.scale": "log", "learners.addmod.meta_gnn.relations": ["ratio"]},
         "learners.addmod.meta_gnn: relations are made of the intent's own number; set scale: linear",
     ),
+    "relations to an intent that is left out": (
+        {
+            "learners.addmod.meta_gnn.scale": "linear",
+            "learners.addmod.meta_gnn.intent_slots": "ordered",
+            "learners.addmod.meta_gnn.relations": ["ratio"],
+        },
+        "learners.addmod.meta_gnn: relations relate every slot to the intent; set intent_slots: all",
+    ),
     "unknown relation": (
         {"learners.addmod.meta_gnn.relations": ["cousin"]},
         "learners.addmod.meta_gnn.relations.0: .*cousin",

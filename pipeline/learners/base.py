@@ -66,8 +66,11 @@ class MetaLearner(Learner):
     """Writes all weights of the template from the intent, then runs it (§4, F(u, x) = m_{S, M(u)}(x)).
 
     `settings`: its section of the settings, widths as they are after capacity matching.
-    Raises `UserError` for a logarithmic scale where intents are no sizes.
+    Raises `UserError` for a logarithmic scale where intents are no sizes, and for `intent_slots: ordered` where no
+    tensor of the template has an axis with order.
     """
+
+    follows: Tensor
 
     def __init__(self, family: Family | None, template: Template, settings: MetaSection) -> None:
         super().__init__(family, template)
@@ -75,14 +78,23 @@ class MetaLearner(Learner):
             raise UserError(_no_sizes(family))
         self.settings = settings
         self.with_theta0 = with_theta0(family, template, settings)
+        if settings.intent_slots == "ordered":
+            self.register_buffer("follows", _on_ordered_axes(template))
 
     @abstractmethod
     def slots_of(self, u: Tensor) -> Tensor:
         """All slots [K, T] of the generated weights from intent codes [K, d_u] on the learner's scale."""
 
     def slots(self, u: Tensor) -> Tensor:
-        """All slots [K, T] of the generated weights from intent codes u [K, d_u]."""
-        return self.slots_of(scaled(u, self.settings.scale))
+        """All slots [K, T] of the generated weights from intent codes u [K, d_u].
+
+        Slots that the intent leaves alone are those of the intent code 0.
+        """
+        u = scaled(u, self.settings.scale)
+        if self.settings.intent_slots == "all":
+            return self.slots_of(u)
+        theta = self.slots_of(torch.cat([u, torch.zeros_like(u[:1])]))
+        return torch.where(self.follows, theta[:-1], theta[-1:])
 
     @abstractmethod
     def heads(self) -> Iterator[Head]:
@@ -129,7 +141,8 @@ class MetaLearner(Learner):
         """
         self.anchor(None)
         anchored = self.anchored()
-        pieces = self.template.pieces(self.slots(u))
+        # As if the intent changed all of them: what it leaves alone has no spread over intents.
+        pieces = self.template.pieces(self.slots_of(scaled(u, self.settings.scale)))
         for tensor, piece, head in zip(self.template.tensors, pieces, self.heads(), strict=True):
             added = tensor.name in anchored
             spread = self.settings.spread if added or not anchored else 1.0
@@ -150,6 +163,14 @@ def rows_by_tensor(layer: nn.Linear, template: Template) -> Iterator[Head]:
     for tensor in template.tensors:
         yield Head(layer, slice(start, start + tensor.n_slots))
         start += tensor.n_slots
+
+
+def _on_ordered_axes(template: Template) -> Tensor:
+    """Of every slot [T], whether its tensor has an axis with order."""
+    ordered = {tensor.name: any(axis.unit is not None for axis in tensor.axes) for tensor in template.tensors}
+    if not any(ordered.values()):
+        raise UserError("no tensor of the template has an axis with order; set intent_slots: all")
+    return torch.cat([torch.full((tensor.n_slots,), ordered[tensor.name]) for tensor in template.tensors])
 
 
 def _no_sizes(family: Family | None) -> str:

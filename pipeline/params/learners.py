@@ -10,6 +10,7 @@ from pipeline.params.section import Count, Positive, Section, Widths, distinct
 
 Activation = Literal["relu", "silu", "gelu", "softplus", "tanh"]
 Scale = Literal["linear", "log"]
+IntentSlots = Literal["all", "ordered"]
 
 
 class LearnerSection(Section):
@@ -43,12 +44,14 @@ class MetaSection(LearnerSection):
     slot by slot (θ₀, learned codes, what a last layer with a row for each slot writes) holds so many of the slowest
     cosine waves only (null: all of them, white noise), so that what is neighbouring starts out similar; `scale`: log
     counts places of such an axis, and the number that the intent names, by their ratio instead of their difference:
-    intent code, positional codes and those waves run along a logarithm (addmod only).
+    intent code, positional codes and those waves run along a logarithm (addmod only); `intent_slots`: ordered lets the
+    intent change only tensors on such an axis, all others are the same for every intent.
     """
 
     spread: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
     bandwidth: Positive | None = None
     scale: Scale = "linear"
+    intent_slots: IntentSlots = "all"
 
 
 class DirectMlp(HiddenSection):
@@ -90,11 +93,13 @@ class GroupTied(MetaSection):
     _distinct = field_validator("relations")(distinct)
 
     @model_validator(mode="after")
-    def _has_codes(self) -> GroupTied:
+    def _relations_fit(self) -> GroupTied:
         if not self.coordinate and not self.relations:
             raise ValueError("coordinate: false needs relations; the slots of an axis would have no code")
         if self.relations and self.scale != "linear":
             raise ValueError("relations are made of the intent's own number; set scale: linear")
+        if self.relations and self.intent_slots != "all":
+            raise ValueError("relations relate every slot to the intent; set intent_slots: all")
         return self
 
 

@@ -65,6 +65,19 @@ def test_a_seed_of_a_pack_agrees_with_the_seed_alone(
             f"learners.{family}.{name}.weight_decay": 0.1,
         }
     )
+    agrees(params, places, cell)
+
+
+@pytest.mark.parametrize("name", ["meta_mlp", "meta_gnn"])
+def test_and_where_the_intent_leaves_tensors_alone(places: Places, name: str) -> None:
+    section = f"learners.sumfirst.{name}"
+    params = tiny({f"{section}.intent_slots": "ordered", f"{section}.gradient_clip": 0.3})
+    agrees(params, places, ("sumfirst", name))
+
+
+def agrees(params: Params, places: Places, cell: tuple[str, str]) -> None:
+    """Check that each seed of a pack has the losses that it has alone."""
+    family = cell[0]
     pack = trained(params, places, cell, SEEDS)
     program = make_family(params, family)
     x, y = inputs(program, 7, split="val")
