@@ -48,12 +48,14 @@ class Stack:
     @torch.no_grad()
     def clip(self, most: float) -> None:
         """Shorten each learner's gradient, all its parameters together, to norm `most` where it is longer."""
+        if len(self.learners) == 1:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), most)
+            return
         gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
-        several = len(self.learners) > 1
-        norms = torch.stack([_norm(gradient, several) for gradient in gradients]).norm(dim=0)  # [S], of one []
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)  # [S]
         factor = (most / norms).clamp(max=1.0)
         for gradient in gradients:
-            gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)) if several else factor)
+            gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
 
     def _one(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], u: Tensor, x: Tensor, y: Tensor
@@ -79,8 +81,3 @@ class Stack:
         if all(torch.equal(mine[0], other) for other in mine[1:]):
             return None
         return torch.stack(mine)
-
-
-def _norm(gradient: Tensor, several: bool) -> Tensor:
-    """Its norm, of several learners' of each [S]."""
-    return gradient.flatten(1).norm(dim=1) if several else gradient.norm()
