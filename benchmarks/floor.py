@@ -100,7 +100,7 @@ def step(learner: MetaGnn, u: Tensor) -> None:
 def _case(settings: Params, family: str, rank: int) -> tuple[MetaGnn, Tensor]:
     """The learner of the settings with this mixing, and the codes of its train intents."""
     programs = make_family(settings, family)
-    section = settings.learner(family, "meta_gnn").model_copy(update={"intent_rank": rank})
+    section = settings.learner(family, "meta_gnn").model_copy(update={"intent_rank": rank, "intent_slots": "all"})
     learner = seeded_learner("meta_gnn", programs, make_template(settings, family), section, 0)
     assert isinstance(learner, MetaGnn)
     return learner, torch.from_numpy(programs.codes(programs.intents("train")))

@@ -94,7 +94,7 @@ def _against_sparse(settings: Params, family: str, rank: int, seconds: float) ->
     from benchmarks.peers.sparse_meta_gnn import SparseMetaGnn
 
     programs, section = make_family(settings, family), settings.learner(family, "meta_gnn")
-    section = section.model_copy(update={"intent_rank": rank})
+    section = section.model_copy(update={"intent_rank": rank, "intent_slots": "all"})
     learner = seeded_learner("meta_gnn", programs, make_template(settings, family), section, 0)
     assert isinstance(learner, MetaGnn)
     u = torch.from_numpy(programs.codes(programs.intents("train")))
