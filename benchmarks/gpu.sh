@@ -3,6 +3,7 @@
 #
 #   benchmarks/gpu.sh checks                whether training on the GPU is right
 #   benchmarks/gpu.sh times                 times of training steps, of one seed and of ten at once
+#   benchmarks/gpu.sh limits                how far meta_gnn is from what the card allows, and its cost up to 10⁷ slots
 #   benchmarks/gpu.sh train MINUTES OUT     trains what params.yaml lacks, and writes OUT-1.zip … for `neurop import`
 #
 # `train` goes on where the last call stopped. Exit code 75: there is more to train.
@@ -19,6 +20,10 @@ case "${1:-} $#" in
     "$python" -m benchmarks.step_time --settings profiles/paper.yaml --seconds 1
     "$python" -m benchmarks.step_time --settings profiles/paper.yaml --seconds 1 --seeds 10
     ;;
+  "limits 1")
+    "$python" -m benchmarks.floor --settings profiles/paper.yaml --seconds 0.5
+    "$python" -m benchmarks.slots --settings profiles/paper.yaml --seconds 0.5
+    ;;
   "train 3")
     status=0
     "$python" -m pipeline train --missing --minutes "$2" || status=$?
@@ -26,7 +31,7 @@ case "${1:-} $#" in
     exit "$status"
     ;;
   *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
