@@ -14,9 +14,8 @@ from pipeline.analysis.subject import Subject
 from pipeline.style import INK, RULE, own_style, to_svg
 
 FEWEST = 8  # trained intents for a fit
-GOOD = (
-    0.999  # R² of left-out values that a formula must reach to be preferred for being short: it goes back into networks
-)
+# R² of left-out values that a formula must reach to be preferred for being short: it goes back into networks.
+GOOD = 0.999
 CLOSED = 0.9  # R² on trained primes below which there is no closed form
 PAPER = "PC1 = 23.43 cos(5.672/p + 3.631); PC2 by even powers of that cosine and odd corrections; overall R² > 0.94"
 
