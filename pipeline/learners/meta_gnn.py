@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from pipeline.learners.base import Head, MetaLearner
 from pipeline.learners.layers import BandLimit, apart, codes_of, mlp
 from pipeline.learners.message_passing import MessagePassing
 from pipeline.learners.relations import Relation, relation
+from pipeline.learners.tiled import TiledMlps
 from pipeline.params import MetaGnn as Settings
 from pipeline.programs import Family
 from pipeline.templates import Axis, Template
@@ -105,6 +108,15 @@ class IntentMixer(nn.Module):
         return c[0] + (related.over_slots(h) * weights).sum(-1)
 
 
+@dataclass(frozen=True)
+class Together:
+    """The encoders of all groups and blocks on their positional codes [N + E, d_p], and the decoders, on one device."""
+
+    codes: Tensor
+    encoders: TiledMlps
+    decoders: TiledMlps
+
+
 class MetaGnn(MetaLearner):
     """Encodes every node and edge, passes messages, decodes each bias from its node and each weight from its edge.
 
@@ -116,10 +128,12 @@ class MetaGnn(MetaLearner):
     """
 
     theta0: Tensor
+    code_0: Tensor
 
     def __init__(self, family: Family | None, template: Template, settings: Settings, d_u: int) -> None:
         super().__init__(family, template, settings)
         self.graph, self.rank = from_template(template), settings.intent_rank
+        self._together: dict[tuple[torch.device, torch.dtype], Together] = {}
         d, width, activation = settings.d_h, settings.width, settings.activation
         codes = self._codes(settings)
         for i, code in enumerate(codes):
@@ -174,12 +188,47 @@ class MetaGnn(MetaLearner):
 
     def embed(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """h⁰ of all nodes [K, N, d] and all edges [K, E, d]; K = 1 where the intent does not enter."""
+        learned = [limit(code) for limit, code in zip(self.limits, self.learned, strict=True)]
+        if self._at_once(u):
+            together = self._whole()
+            h = together.encoders(self._encoder_networks(), together.codes)  # [N + E, d]
+            nodes, edges = (torch.cat(learned) + h if learned else h)[None].split(self._rows, 1)
+            return nodes, edges
         embedded = []
         for i in range(len(self.graph.groups) + len(self.graph.blocks)):
             h = self.encoders[i % len(self.encoders)](u[:, : self.d_u], getattr(self, f"code_{i}"), self.related[i])
-            embedded.append(h + self.limits[i](self.learned[i]) if self.learned else h)
+            embedded.append(h + learned[i] if learned else h)
         n_groups = len(self.graph.groups)
         return torch.cat(embedded[:n_groups], 1), torch.cat(embedded[n_groups:], 1)
+
+    def _at_once(self, tensor: Tensor) -> bool:
+        """Whether all encoders, or decoders, are run together: messages that pass once for all intents, on a GPU."""
+        return self.rank > 0 and tensor.is_cuda
+
+    @property
+    def _rows(self) -> list[int]:
+        return [self.graph.n_nodes, self.graph.n_weight_edges]
+
+    def _encoder_networks(self) -> list[nn.Module]:
+        return [encoder.network for encoder in self.encoders if isinstance(encoder, Encoder)]
+
+    def _whole(self) -> Together:
+        """What it takes to run all encoders, and all decoders, at once; made when it is needed."""
+        where = self.code_0.device, self.code_0.dtype
+        if where not in self._together:
+            codes = [getattr(self, f"code_{i}") for i in range(len(self.graph.groups) + len(self.graph.blocks))]
+            widest = max(code.shape[1] for code in codes)
+            numbers = {name: i for i, name in enumerate(self.decoders)}
+            # Nodes without a bias are decoded, too, by whichever decoder, and left.
+            of_nodes = [(numbers[_key(g.bias)] if g.bias else 0, g.size) for g in self.graph.groups]
+            of_edges = [(numbers[_key(b.tensor)], math.prod(self.graph.edge_shape(b))) for b in self.graph.blocks]
+            each = [(i % len(self.encoders), len(code)) for i, code in enumerate(codes)]
+            self._together[where] = Together(
+                torch.cat([F.pad(code, (0, widest - code.shape[1])) for code in codes]),
+                TiledMlps(self._encoder_networks(), each).to(codes[0]),
+                TiledMlps(list(self.decoders.values()), of_nodes + of_edges).to(codes[0]),
+            )
+        return self._together[where]
 
     def decoder(self, tensor: str) -> nn.Module:
         """The decoder of a tensor's slots."""
@@ -187,16 +236,30 @@ class MetaGnn(MetaLearner):
 
     def decode(self, nodes: Tensor, edges: Tensor) -> Tensor:
         """Decoded numbers of every slot [K, R + 1, T]."""
-        by_block = zip(self.graph.blocks, self.passing.blocks(edges), strict=True)
-        by_group = self.passing.groups(nodes)
         k, r = nodes.shape[0], self.rank + 1
-        weights = [self.decoder(b.tensor)(h).unflatten(-1, (r, b.channels)) for b, h in by_block]  # [K, s, t, r, c]
-        biases = {g.name: self.decoder(g.bias)(by_group[g.name]) for g in self.graph.groups if g.bias}  # [K, n, r]
+        decoded, biases = self._decoded(nodes, edges)
+        weights = [h.unflatten(-1, (r, b.channels)) for b, h in zip(self.graph.blocks, decoded, strict=True)]
         theta = self.graph.from_blocks(
             [w.permute(0, 3, 1, 2, 4).flatten(0, 1) for w in weights],  # [K·r, s, t, c]
             {name: b.transpose(1, 2).flatten(0, 1) for name, b in biases.items()},  # [K·r, n]
         )
         return self.template.flatten(theta).view(k, r, -1)
+
+    def _decoded(self, nodes: Tensor, edges: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """What decoders make of every block's edges [K, s, t, (R + 1) · channels] and of the nodes with a bias, by
+        group [K, n, R + 1]."""
+        groups, blocks = [group for group in self.graph.groups if group.bias], self.graph.blocks
+        if not self._at_once(edges):
+            by_block, by_group = self.passing.blocks(edges), self.passing.groups(nodes)
+            weights = [self.decoder(block.tensor)(h) for block, h in zip(blocks, by_block, strict=True)]
+            return weights, {g.name: self.decoder(g.bias)(by_group[g.name]) for g in groups if g.bias}
+        rows = torch.cat([nodes, edges], 1)[0]
+        decoded = self._whole().decoders(list(self.decoders.values()), rows)
+        of_nodes, of_edges = decoded[None].split(self._rows, 1)
+        by_block, by_group = self.passing.blocks(of_edges), self.passing.groups(of_nodes)
+        r = self.rank + 1
+        weights = [_narrow(h, r * block.channels) for block, h in zip(blocks, by_block, strict=True)]
+        return weights, {g.name: _narrow(by_group[g.name], r) for g in groups}
 
     def slots_of(self, u: Tensor) -> Tensor:
         decoded = self.decode(*self.passing(*self.embed(u)))
@@ -219,6 +282,11 @@ class MetaGnn(MetaLearner):
             last = list(self.decoder(tensor.name).children())[-1]
             assert isinstance(last, nn.Linear)
             yield Head(last, slice(None), slice(0, self.channels.get(tensor.name, 1)))
+
+
+def _narrow(h: Tensor, size: int) -> Tensor:
+    """The first numbers of each row [..., size], which costs nothing where there are no others."""
+    return h if h.shape[-1] == size else h[..., :size]
 
 
 def _key(tensor: str) -> str:

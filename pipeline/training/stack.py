@@ -52,7 +52,7 @@ class Stack:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), most)
             return
         gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
-        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)  # [S]
+        norms = torch.cat([gradient.flatten(1) for gradient in gradients], 1).norm(dim=1)  # [S]
         factor = (most / norms).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))

@@ -192,8 +192,12 @@ def test_tiles_change_no_learner(
 
 def test_small_blocks_are_recorded_and_large_ones_are_not() -> None:
     edges = torch.empty(1, 2, 3, 4)
-    assert function.implementation(edges, function.KEPT // 6) is None
-    assert function.implementation(edges, function.KEPT // 6 + 1) is plain
+    assert function.block_tiles(edges, function.KEPT // 6) is None
+    assert function.block_tiles(edges, function.KEPT // 6 + 1) is plain
+
+
+def test_on_a_processor_no_graph_is_for_the_kernels() -> None:
+    assert function.graph_kernels(torch.empty(1, 6, 4), 5) is None
 
 
 def test_without_triton_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,5 +222,5 @@ def test_kernels_agree_in_tritons_interpreter() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout or "[100%]" in done.stdout

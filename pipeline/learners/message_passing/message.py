@@ -74,7 +74,10 @@ class Message(nn.Module):
 
     def merge(self, inbox: list[list[Partial]]) -> Tensor:
         """The aggregated messages [K, N, d] of all groups, each from all its partial sums."""
-        total, weight = self._merge([self._layer(inbox, i) for i in range(max(map(len, inbox)))])
+        return self.second(*self._merge([self._layer(inbox, i) for i in range(max(map(len, inbox)))]))
+
+    def second(self, total: Tensor, weight: Tensor) -> Tensor:
+        """The second layer [K, N, d] of Σ_j w_j hidden_j [K, N, m] and Σ_j w_j [K, N, 1]."""
         if self.aggregation == "sum":
             return total @ self.out.weight.T + weight * self.out.bias
         out: Tensor = self.out(total / weight)

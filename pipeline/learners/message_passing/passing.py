@@ -2,6 +2,7 @@
 
 All nodes are one array [K, N, d], group after group, so that every linear layer of them is one product. Edges are
 blocks [K, source, target, d], whose hidden layers are by far the largest: `fused` does not keep those of large blocks.
+Where it has kernels for the whole graph, `whole` does the same without blocks.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from pipeline.graph import EdgeBlock, NeuralGraph
 from pipeline.graph.neural_graph import ALIGN, PASS_THRU, RESIDUAL
+from pipeline.learners.message_passing import fused
 from pipeline.learners.message_passing.message import Message, Partial
 from pipeline.learners.message_passing.pairs import Pairs, by_fan, fanned, sparse_edges
 from pipeline.learners.message_passing.update import Update
+from pipeline.learners.message_passing.whole import RoundWeights, WholeGraph
 from pipeline.params import MetaGnn
 
 Inbox = dict[str, list[Partial]]
@@ -52,6 +55,7 @@ class MessagePassing(nn.Module):
         carries = {RESIDUAL: settings.residual, PASS_THRU: settings.pairing, ALIGN: settings.pairing}
         self.links = [link for link in graph.links if carries[link.kind]]
         self.pairs = list(sparse_edges(graph, self.links))
+        self.whole, self.width = WholeGraph(graph, self.links, settings.bidirectional), settings.width
         self.node_sizes = [group.size for group in graph.groups]
         self.edge_shapes = [graph.edge_shape(block) for block in graph.blocks]
         self.rounds = nn.ModuleList(Round(settings) for _ in range(1 if settings.shared_rounds else self.k))
@@ -61,11 +65,28 @@ class MessagePassing(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of nodes [K, N, d] and edges [K, E, d] after k rounds."""
+        if fused.graph_kernels(edges, self.width) is not None:
+            return self._at_once(nodes, edges)
         blocks = self.blocks(edges)
         for each in self.in_turn:
             nodes = self._update_nodes(each, nodes, blocks)
             blocks = self._update_edges(each.update_edge, nodes, blocks)
         return nodes, torch.cat([block.flatten(1, 2) for block in blocks], 1)
+
+    def _at_once(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, without blocks."""
+        links = self.whole.link_edges(self.kinds, len(edges))
+        weights = {
+            each: RoundWeights([each.forth, each.back] if self.bidirectional else [each.forth], each.update_edge)
+            for each in self.rounds
+            if isinstance(each, Round)
+        }
+        for each in self.in_turn:
+            joined = torch.cat([edges, *links], 1) if links else edges
+            heard = self.whole.heard(weights[each], nodes, joined)
+            nodes = self.whole.kept(each.update_node(nodes, heard), nodes)
+            edges = self.whole.renewed(weights[each], nodes, edges)
+        return nodes, edges
 
     @property
     def in_turn(self) -> list[Round]:

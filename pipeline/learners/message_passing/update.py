@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.learners.layers import ACTIVATIONS
 from pipeline.learners.message_passing import fused
+from pipeline.learners.message_passing.spans import Spans
 
 
 class Update(nn.Module):
@@ -27,13 +28,21 @@ class Update(nn.Module):
     def of_block(self, edges: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """The new embeddings of a dense block's edges [K, s, t, d], from their ends' parts of the first layer
         [K, s, m] and [K, t, m], its bias in one of them."""
+        return fused.renew(edges, source, target, *self._arguments())
+
+    def of_graph(self, spans: Spans, edges: Tensor, ends: Tensor) -> Tensor:
+        """The new embeddings of all edges [K, E, d], from the nodes' parts of the first layer [K, N, 2, m], as sources
+        and as targets, its bias in one of them."""
+        return fused.renew_all(spans, edges, ends, *self._arguments())
+
+    def _arguments(self) -> tuple[list[Tensor], str, float]:
+        """What edge updates are told: weights, activation, and the ε of a LayerNorm."""
         own = self.first[0]
         assert isinstance(own, nn.Linear)
         weights = [own.weight, self.second.weight, self.second.bias]
-        eps = 0.0
         if isinstance(self.norm, nn.LayerNorm):
-            weights, eps = [*weights, self.norm.weight, self.norm.bias], self.norm.eps
-        return fused.renew(edges, source, target, weights, self.activation, eps)
+            return [*weights, self.norm.weight, self.norm.bias], self.activation, self.norm.eps
+        return weights, self.activation, 0.0
 
     def finish(self, h: Tensor, total: Tensor) -> Tensor:
         """The new h from the sum of the first layer's parts [K, …, m]."""

@@ -18,9 +18,10 @@ from pipeline.learners.message_passing.fused.operations import Operation
 TILE = 2**18
 
 
-def forward(op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def forward(op: Operation, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Outputs [K, n, …] from edges [K, n, c, d], row [K, n, m], column [K, c, m] and weights [G, …], each of
     which is that of K / G intents."""
+    edges, row, column, *weights = tensors
     outputs: tuple[Tensor, ...] = ()
     for intents, rows, pack in _tiles(edges, row, len(weights[0])):
         part = op.tile(edges[intents, rows].contiguous(), row[intents, rows], column[intents], *_of(weights, pack))
@@ -31,15 +32,14 @@ def forward(op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: 
     return outputs
 
 
-def backward(
-    op: Operation, edges: Tensor, row: Tensor, column: Tensor, weights: Sequence[Tensor], of_rows: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
+def backward(op: Operation, tensors: Sequence[Tensor], pulls: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Gradients of edges, row, column and weights from what `op.pull` reads of each row, [K, n, …]."""
+    edges, row, column, *weights = tensors
     d_edges, d_row, d_column = torch.empty_like(edges), torch.empty_like(row), torch.zeros_like(column)
     d_weights = [torch.zeros_like(weight) for weight in weights]
     for intents, rows, pack in _tiles(edges, row, len(weights[0])):
         tile = edges[intents, rows].contiguous(), row[intents, rows], column[intents]
-        found = op.pull(*tile, _of(weights, pack), [values[intents, rows] for values in of_rows])
+        found = op.pull(*tile, _of(weights, pack), [values[intents, rows] for values in pulls])
         d_edges[intents, rows], d_row[intents, rows] = found[:2]
         d_column[intents] += found[2]
         for total, part in zip(d_weights, found[3:], strict=True):
