@@ -124,6 +124,8 @@ class MetaGnn(GroupTied):
 
     intent_rank: 0 lets the intent enter every encoder (the paper's way); R > 0 passes messages once
     without it and mixes R + 1 decoded coefficients per slot by a small network of the intent.
+    intent_gain: of a linear map of the intent code that is added to that network, the size of what it makes of a
+    one-hot code at first; 0: there is none, and all programs start with nearly the same coefficients.
     init_mode: all (a learned code per slot) | per_group (an encoder per group) | global (one encoder).
     residual, pairing: whether residual, and align_one2one and pass_thru edges, carry messages.
     shared_rounds: all rounds have the same parameters (the paper's equations); false: each has its own, so that a
@@ -135,6 +137,7 @@ class MetaGnn(GroupTied):
     width: Positive
     intent_rank: Count
     intent_hidden: Widths
+    intent_gain: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] = 0.0
     init_mode: InitMode
     aggregation: Aggregation
     use_norm: bool

@@ -24,7 +24,7 @@ from pipeline.training import recipe
 from pipeline.training.recipe import Recipe
 
 HERE = Path(__file__).parent
-BEYOND = ("bandwidth", "scale", "intent_slots", "intent_rank", "relations", "gradient_clip")
+BEYOND = ("bandwidth", "scale", "intent_slots", "intent_rank", "intent_gain", "relations", "gradient_clip")
 """Settings of learners that the paper does not have; off by default."""
 OFF = (None, 0, (), "linear", "all")
 
