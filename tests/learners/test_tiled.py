@@ -14,7 +14,10 @@ from pipeline.learners.layers import mlp
 from pipeline.learners.meta_gnn import MetaGnn
 from pipeline.learners.tiled import Places, TiledMlps
 from pipeline.params import Params
+from tests.graph.modules import CASES
 from tests.learners.test_meta_gnn import codes, learner
+from tests.learners.test_own_network import INTENTS
+from tests.learners.test_own_network import learner as own_learner
 
 
 def networks(sizes: list[tuple[int, int]], width: int) -> nn.ModuleList:
@@ -128,3 +131,17 @@ def test_a_pack_of_meta_gnns(params: Params, monkeypatch: pytest.MonkeyPatch) ->
         for name, parameter in each.named_parameters():
             if parameter.grad is not None and parameter.numel():
                 torch.testing.assert_close(stacked[name].grad[i], parameter.grad, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("network", CASES)
+def test_a_network_of_the_users_own(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several numbers on an edge, biases and tensors that groups and blocks share."""
+    gnn, u = own_learner(network, intent_rank=3).double(), torch.randn(2, INTENTS.shape[1], dtype=torch.float64)
+    found = []
+    for at_once in (True, False):
+        monkeypatch.setattr(MetaGnn, "_at_once", lambda self, tensor, at_once=at_once: at_once)
+        gnn.zero_grad()
+        slots = gnn.slots(u)
+        slots.square().sum().backward()
+        found.append((slots, [p.grad for p in gnn.parameters() if p.grad is not None and p.numel()]))
+    torch.testing.assert_close(*found)
