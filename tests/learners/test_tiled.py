@@ -30,6 +30,18 @@ def one_by_one(made: nn.ModuleList, groups: list[tuple[int, int]], rows: Tensor)
     return [made[which](part[:, : made[which][0].in_features]) for (which, _), part in zip(groups, parts, strict=True)]
 
 
+def assert_the_same_at_once(gnn: MetaGnn, u: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """θ and all gradients, with encoders and decoders together and one after the other."""
+    found = []
+    for at_once in (True, False):
+        monkeypatch.setattr(MetaGnn, "_at_once", lambda self, tensor, at_once=at_once: at_once)
+        gnn.zero_grad()
+        slots = gnn.slots(u)
+        slots.square().sum().backward()
+        found.append((slots, [p.grad for p in gnn.parameters() if p.grad is not None and p.numel()]))
+    torch.testing.assert_close(*found)
+
+
 @given(st.data())
 def test_each_group_gets_what_its_mlp_makes_of_it(data: st.DataObject) -> None:
     size = st.integers(1, 5)
@@ -93,14 +105,7 @@ def test_meta_gnn_writes_the_same(
     params: Params, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict[str, object]
 ) -> None:
     gnn, u = learner(params, family, **changes), codes(params, family, torch.float64)
-    found = []
-    for at_once in (True, False):
-        monkeypatch.setattr(MetaGnn, "_at_once", lambda self, tensor, at_once=at_once: at_once)
-        gnn.zero_grad()
-        slots = gnn.slots(u)
-        slots.square().sum().backward()
-        found.append((slots, [p.grad for p in gnn.parameters() if p.grad is not None and p.numel()]))
-    torch.testing.assert_close(*found)
+    assert_the_same_at_once(gnn, u, monkeypatch)
 
 
 def test_a_pack_of_meta_gnns(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,11 +142,4 @@ def test_a_pack_of_meta_gnns(params: Params, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_network_of_the_users_own(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several numbers on an edge, biases and tensors that groups and blocks share."""
     gnn, u = own_learner(network, intent_rank=3).double(), torch.randn(2, INTENTS.shape[1], dtype=torch.float64)
-    found = []
-    for at_once in (True, False):
-        monkeypatch.setattr(MetaGnn, "_at_once", lambda self, tensor, at_once=at_once: at_once)
-        gnn.zero_grad()
-        slots = gnn.slots(u)
-        slots.square().sum().backward()
-        found.append((slots, [p.grad for p in gnn.parameters() if p.grad is not None and p.numel()]))
-    torch.testing.assert_close(*found)
+    assert_the_same_at_once(gnn, u, monkeypatch)
