@@ -30,6 +30,10 @@ WRONG = {
         {"learners.addmod.meta_gnn.gradient_clip": 0.0},
         "learners.addmod.meta_gnn.gradient_clip: .*0",
     ),
+    "a curriculum beyond the end": (
+        {"learners.arc1d.meta_gnn.curriculum": 1.5},
+        "learners.arc1d.meta_gnn.curriculum: .*1.5",
+    ),
     "zero steps": ({"training.addmod.steps": 0}, "training.addmod.steps: .*0"),
     "no code at all for an axis": (
         {"learners.addmod.meta_gnn.coordinate": False},

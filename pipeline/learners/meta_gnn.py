@@ -59,9 +59,6 @@ class IntentMixer(nn.Module):
         sizes = [*settings.intent_hidden, self.rank]
         self.common = mlp([d_u, *sizes], settings.activation)
         self.own = nn.ModuleDict({name: mlp([d_u + r.width, *sizes], settings.activation) for name, r in mine.items()})
-        self.linear = None
-        if settings.intent_gain:
-            self.linear = nn.Parameter(settings.intent_gain * torch.eye(self.rank)[torch.arange(d_u) % self.rank])
         self.straight = nn.ParameterDict(
             {name: torch.randn(r.width, self.rank) * r.width**-0.5 for name, r in mine.items()}
         )
@@ -86,7 +83,7 @@ class IntentMixer(nn.Module):
 
     def forward(self, u: Tensor, coefficients: Tensor) -> Tensor:
         """Intent codes u [K, d_u] and coefficients [R + 1, T] give [K, T]."""
-        common = self._plus_linear(self.common(u), u)  # [K, R]
+        common = self.common(u)  # [K, R]
         if not self.own:
             mixed: Tensor = coefficients[0] + common @ coefficients[1:]
             return mixed
@@ -99,15 +96,11 @@ class IntentMixer(nn.Module):
             1,
         )
 
-    def _plus_linear(self, h: Tensor, u: Tensor) -> Tensor:
-        """h [K, …, R] and the linear map of u, if there is one."""
-        return h if self.linear is None else h + (u @ self.linear).view(len(u), *[1] * (h.dim() - 2), -1)
-
     def _related(self, u: Tensor, related: Relation, name: str, c: Tensor) -> Tensor:
         """Mixed slots [K, T_g] of one tensor from its coefficients c [R + 1, T_g]."""
         code = related.code(u)  # [K, size, r]
         h = self.own[name](torch.cat([u[:, None].expand(-1, code.shape[1], -1), code], -1))
-        h = self._plus_linear(h + code @ self.straight[name], u)  # [K, size, R]
+        h = h + code @ self.straight[name]  # [K, size, R]
         weights = c[1:].T  # [T_g, R]
         if name in self.anchored:
             fixed = self.get_buffer(f"fixed_{name}").expand(-1, *related.shape)

@@ -20,7 +20,10 @@ class LearnerSection(Section):
     `activation`: between the layers of the learner (templates use ReLU); `learning_rate`: Adam's, at
     its peak; `weight_decay`: decoupled from the gradient; `steps`: no more than these training
     steps, where fewer than the family's suffice; `gradient_clip`: a step's gradient is shortened to this
-    norm where it is longer (null: never), a guard against divergence at high learning rates.
+    norm where it is longer (null: never), a guard against divergence at high learning rates; `curriculum`:
+    over this share of the steps examples with small objects come oftener, the less so the later (arc1d only; 0: never);
+    `loss_power`: a step's loss is the power mean of its intents' losses (1: their mean; 2: the root of their mean
+    square, in which an intent weighs as much as its loss, so that what is not learned yet is not drowned).
     """
 
     budget: Positive | None
@@ -29,6 +32,8 @@ class LearnerSection(Section):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
     steps: Positive | None = None
     gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
+    curriculum: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] = 0.0
+    loss_power: Annotated[float, Field(ge=1, le=8, allow_inf_nan=False, strict=True)] = 1.0
 
 
 class HiddenSection(LearnerSection):
@@ -124,8 +129,6 @@ class MetaGnn(GroupTied):
 
     intent_rank: 0 lets the intent enter every encoder (the paper's way); R > 0 passes messages once
     without it and mixes R + 1 decoded coefficients per slot by a small network of the intent.
-    intent_gain: of a linear map of the intent code that is added to that network, the size of what it makes of a
-    one-hot code at first; 0: there is none, and all programs start with nearly the same coefficients.
     init_mode: all (a learned code per slot) | per_group (an encoder per group) | global (one encoder).
     residual, pairing: whether residual, and align_one2one and pass_thru edges, carry messages.
     shared_rounds: all rounds have the same parameters (the paper's equations); false: each has its own, so that a
@@ -137,7 +140,6 @@ class MetaGnn(GroupTied):
     width: Positive
     intent_rank: Count
     intent_hidden: Widths
-    intent_gain: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] = 0.0
     init_mode: InitMode
     aggregation: Aggregation
     use_norm: bool

@@ -84,8 +84,7 @@ class Arc1d(TokenFamily):
     def rule(self, intent: Intent, x: np.ndarray) -> np.ndarray:
         cell = np.arange(x.shape[1])[None, :]
         painted = x != 0
-        first = painted.argmax(1)[:, None]
-        last = x.shape[1] - 1 - painted[:, ::-1].argmax(1)[:, None]
+        first, last = (ends[:, None] for ends in _ends(painted))
         inside = (first <= cell) & (cell <= last)
         if intent.kind == "fill":
             return np.where(inside, np.take_along_axis(x, first, 1), 0)
@@ -96,6 +95,10 @@ class Arc1d(TokenFamily):
         if intent.kind == "move_right":
             return np.where(cell >= intent.parameter, np.roll(x, intent.parameter, 1), 0)
         return np.where(painted, intent.parameter, 0)
+
+    def extents(self, x: np.ndarray) -> np.ndarray:
+        first, last = _ends(x != 0)
+        return last - first + 1
 
     def code(self, intent: Intent) -> np.ndarray:
         one_hot = [float(intent.kind == kind) for kind in KINDS]
@@ -128,3 +131,8 @@ class Arc1d(TokenFamily):
 
     def template_input(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.cat([x, y[..., :-1]], -1)
+
+
+def _ends(painted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last painted cell [n] of rows [n, l] that have one."""
+    return painted.argmax(1), painted.shape[1] - 1 - painted[:, ::-1].argmax(1)

@@ -85,6 +85,10 @@ class Family(ABC):
         """The index [K] on a related axis that each intent code u [K, d_u] names; NaN where it names none."""
         raise NotImplementedError(f"{self.name} relates no intent to an axis {axis}")
 
+    def extents(self, x: np.ndarray) -> np.ndarray | None:
+        """How many places the object in each input [n, l] spans [n], at least 1; None where inputs hold no object."""
+        return None
+
     @abstractmethod
     def parse(self, text: str) -> Intent:
         """The intent that a person wrote. Raises `UserError` if it is not one of the family."""

@@ -24,9 +24,17 @@ from pipeline.training import recipe
 from pipeline.training.recipe import Recipe
 
 HERE = Path(__file__).parent
-BEYOND = ("bandwidth", "scale", "intent_slots", "intent_rank", "intent_gain", "relations", "gradient_clip")
-"""Settings of learners that the paper does not have; off by default."""
-OFF = (None, 0, (), "linear", "all")
+BEYOND = {
+    "bandwidth": None,
+    "scale": "linear",
+    "intent_slots": "all",
+    "intent_rank": 0,
+    "relations": (),
+    "gradient_clip": None,
+    "curriculum": 0,
+    "loss_power": 1,
+}
+"""Settings of learners that the paper does not have, and what each is where it is off."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,10 @@ def _learners_with(evidence: Evidence, setting: str) -> str:
     """The learners of the grid that have a setting which is off by default, with its value: `addmod meta_gnn (8)`."""
     grid = evidence.params.grid
     cells = [(family, learner) for family in grid.families for learner in grid.learners]
-    values = {cell: getattr(evidence.params.learner(*cell), setting, None) for cell in cells}
+    off = BEYOND.get(setting)
+    values = {cell: getattr(evidence.params.learner(*cell), setting, off) for cell in cells}
     return ", ".join(
-        f"{family} {learner} ({_value(value)})" for (family, learner), value in values.items() if value not in OFF
+        f"{family} {learner} ({_value(value)})" for (family, learner), value in values.items() if value != off
     )
 
 

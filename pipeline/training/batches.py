@@ -1,4 +1,4 @@
-"""Which intents and examples each step sees: a stream that is a pure function of the seed."""
+"""Which intents and examples each step sees: a stream that is a pure function of seed and settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.training.curriculum import Curriculum
 
 CHUNK = 256
 
@@ -29,12 +31,14 @@ class Batches:
         counts: train examples of each intent [K].
         batch: examples a step; each intent of the step gets batch // intents, at least one.
         meta_batch: intents a step, or None for all.
+        curriculum: which examples come oftener at first, or None for none.
     """
 
     seed: int
     counts: np.ndarray
     batch: int
     meta_batch: int | None
+    curriculum: Curriculum | None = None
 
     @property
     def intents_per_step(self) -> int:
@@ -57,4 +61,9 @@ class Batches:
             intents = rng.permuted(intents, axis=1)[:, :k]
         uniform = rng.random((CHUNK, k, self.examples_per_intent))
         examples = (uniform * self.counts[intents][..., None]).astype(np.int64)
+        steps = number * CHUNK + np.arange(CHUNK)
+        if self.curriculum is not None and steps[0] < self.curriculum.steps:
+            share = self.curriculum.share(steps)[:, None, None]
+            early = rng.random(uniform.shape) < share
+            examples = np.where(early, self.curriculum.examples(intents, uniform), examples)
         return torch.from_numpy(intents), torch.from_numpy(examples)

@@ -15,6 +15,7 @@ from pipeline.learners import Learner
 from pipeline.params import LearnerSection, TrainingSection
 from pipeline.programs.tables import Split
 from pipeline.training import batches, checkpoint
+from pipeline.training.curriculum import Curriculum
 from pipeline.training.diagnostics import theta_state
 from pipeline.training.measure import measure
 from pipeline.training.progress import ProgressLine
@@ -74,8 +75,11 @@ class Trainer:
         for seed, learner in learners.items():
             learner.calibrate(self.u_train, batches.torch_generator(seed, batches.INITIAL_THETA))
         counts = train.counts.cpu().numpy()
-        streams = [batches.Batches(seed, counts, training.batch, training.meta_batch) for seed in learners]
-        self.step = Step(Stack(list(learners.values())), section, self.training, streams, self.u_train, train)
+        early = section.curriculum * self.training.steps
+        curriculum = Curriculum.of(family, train, early) if early else None
+        streams = [batches.Batches(seed, counts, training.batch, training.meta_batch, curriculum) for seed in learners]
+        stack = Stack(list(learners.values()), section.loss_power)
+        self.step = Step(stack, section, self.training, streams, self.u_train, train)
         first = self.training.select_from * self.training.steps
         self.selections = {seed: Selection(learner, first) for seed, learner in learners.items()}
         self.number = 0

@@ -11,6 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.learners import Learner
 
+TINY = 1e-30
+
 
 class Stack:
     """S learners of one shape, seeds of one pack, each with its own parameters.
@@ -20,13 +22,14 @@ class Stack:
 
     Args:
         learners: on one device, calibrated; they differ in the values of parameters and buffers only.
+        loss_power: p of the power mean by which the losses of a batch's intents become one.
 
     Attributes:
         parameters: what is trained, by name: [S, …], of a single learner […].
     """
 
-    def __init__(self, learners: Sequence[Learner]) -> None:
-        self.learners = tuple(learners)
+    def __init__(self, learners: Sequence[Learner], loss_power: float = 1.0) -> None:
+        self.learners, self.loss_power = tuple(learners), loss_power
         first = self.learners[0]
         self.parameters: dict[str, Tensor] = dict(first.named_parameters())
         self.buffers: dict[str, Tensor] = {}
@@ -37,7 +40,7 @@ class Stack:
             }
 
     def losses(self, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Mean loss [S] of each learner on its own batch: u [S, k, d_u], x [S, k, n, l], y [S, k, n, m]."""
+        """Loss [S] of each learner on its own batch: u [S, k, d_u], x [S, k, n, l], y [S, k, n, m]."""
         if len(self.learners) == 1:
             return self._loss(self.learners[0](u[0], x[0], y[0]), y[0])[None]
         # The other kernels of attention have no batched form everywhere.
@@ -65,7 +68,11 @@ class Stack:
         return self._loss(output, y)
 
     def _loss(self, output: Tensor, y: Tensor) -> Tensor:
-        return self.learners[0].family.loss(output, y).mean()
+        losses = self.learners[0].family.loss(output, y)  # [k, n]
+        if self.loss_power == 1:
+            return losses.mean()
+        # TINY: where every loss is zero, the root would have no gradient.
+        return (losses.mean(1).pow(self.loss_power).mean() + TINY).pow(1 / self.loss_power)
 
     def _stacked(self, name: str) -> Tensor:
         """The learners' parameters of one name as one tensor, of which they become views."""

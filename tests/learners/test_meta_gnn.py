@@ -170,30 +170,3 @@ def test_intents_of_a_batch_do_not_mix(params: Params) -> None:
         gnn, u = learner(params, "sumfirst", **mixing), codes(params, "sumfirst", torch.float64)
         alone = torch.cat([gnn.slots(one) for one in u.split(1)])
         torch.testing.assert_close(gnn.slots(u), alone, rtol=1e-10, atol=1e-12)
-
-
-def test_a_gain_sets_programs_apart(params: Params) -> None:
-    u = torch.eye(6)
-    off, on = (learner(params, "arc1d", torch.float32, intent_gain=gain).mixer for gain in (0.0, 4.0))
-    assert off.linear is None
-    assert on.linear is not None
-    # Rank 3: every third entry of the code shares a coefficient.
-    assert torch.equal(on.linear, 4.0 * torch.eye(3).repeat(2, 1))
-    with torch.no_grad():
-        torch.testing.assert_close(on._plus_linear(torch.zeros(6, 3), u), 4.0 * torch.eye(3).repeat(2, 1))
-        alike = [torch.nn.functional.normalize(m._plus_linear(m.common(u), u), dim=1) for m in (off, on)]
-        alike = [(h @ h.T)[:3, :3].fill_diagonal_(0).abs().max() for h in alike]
-    assert alike[0] > 0.8
-    assert alike[1] < 0.3
-
-
-def test_a_gain_reaches_tensors_with_a_relation(params: Params) -> None:
-    changes = {"relations": ["difference"], "fourier_relation": 2}
-    gnn = learner(params, "arc1d", torch.float64, intent_gain=2.0, **changes)
-    u = codes(params, "arc1d", torch.float64)
-    before = gnn.slots(u)
-    with torch.no_grad():
-        gnn.mixer.linear.zero_()
-    moved = (gnn.slots(u) - before).abs().amax(0)
-    pieces = dict(zip((t.name for t in gnn.template.tensors), gnn.template.pieces(moved), strict=True))
-    assert all(piece.max() > 0 for piece in pieces.values())

@@ -163,3 +163,13 @@ def test_rows_are_read_as_digits_or_words(params: Params) -> None:
     ):
         with pytest.raises(UserError):
             family.parse_input(Intent("flip"), words)
+
+
+@pytest.mark.parametrize("kind", ["fill", "flip", "hollow", "move_right", "recolor_bar"])
+def test_an_extent_counts_the_cells_from_end_to_end(kind: str) -> None:
+    family = make_family(tiny(), "arc1d")
+    intent = next(u for u in family.intents("train") if u.kind == kind)
+    x = family.decode(intent, np.arange(family.space(intent)))
+    extents = family.extents(x)
+    assert extents is not None
+    assert extents.tolist() == [len(row.strip("0")) for row in text(x)]
