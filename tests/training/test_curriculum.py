@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.learners import make_learner
+from pipeline.params import Params
 from pipeline.programs import make_family
-from pipeline.programs.tables import as_split
-from pipeline.templates import make_template
+from pipeline.programs.tables import read_split
 from pipeline.training.batches import CHUNK, Batches
 from pipeline.training.curriculum import Curriculum
-from pipeline.training.loop import Hooks, Interrupted, Trainer
+from pipeline.training.run import Places
 from tests.helpers import tiny
+from tests.training.test_loop import in_pieces, same, straight, trainer
 
 EXTENTS = [np.array([4, 1, 2]), np.array([3, 3, 3, 3, 3]), np.array([7])]
 COUNTS = np.array([3, 5, 1])
@@ -56,9 +54,9 @@ def test_the_ends_of_the_unit_interval_stay_within_the_intent() -> None:
 def test_it_fades_and_leaves_no_trace(meta_batch: int | None) -> None:
     early = CHUNK + CHUNK // 2
     plain = Batches(3, COUNTS, 300, meta_batch)
-    led = Batches(3, COUNTS, 300, meta_batch, Curriculum(EXTENTS, early))
+    early_on = Batches(3, COUNTS, 300, meta_batch, Curriculum(EXTENTS, early))
     for number in range(3):
-        (intents, examples), (same, others) = led.chunk(number), plain.chunk(number)
+        (intents, examples), (same, others) = early_on.chunk(number), plain.chunk(number)
         assert torch.equal(intents, same)
         assert (examples.numpy() < COUNTS[intents.numpy()][..., None]).all()
         steps = number * CHUNK + np.arange(CHUNK)
@@ -69,51 +67,37 @@ def test_it_fades_and_leaves_no_trace(meta_batch: int | None) -> None:
 def test_its_share_falls_from_one_to_zero() -> None:
     """The smallest example of the first intent: 16/21 of what the curriculum draws, and 1/3 of the rest."""
     steps = 2 * CHUNK
-    led = Batches(0, COUNTS, 3000, None, Curriculum(EXTENTS, steps))
-    drawn = torch.cat([led.chunk(number)[1] for number in (0, 1)])[:, 0] == 1  # [steps, n]
+    early_on = Batches(0, COUNTS, 3000, None, Curriculum(EXTENTS, steps))
+    drawn = torch.cat([early_on.chunk(number)[1] for number in (0, 1)])[:, 0] == 1  # [steps, n]
     share = drawn.double().mean(1).view(8, -1).mean(1).numpy()
     middle = 1 - (np.arange(8) + 0.5) / 8
     np.testing.assert_allclose(share, 1 / 3 + (16 / 21 - 1 / 3) * middle, atol=0.01)
 
 
-def made(tmp_path: Path, steps: int = 6, family: str = "arc1d", curriculum: float = 0.5) -> Trainer:
-    settings = f"learners.{family}.meta_mlp.curriculum"
-    params = tiny({settings: curriculum, f"training.{family}.steps": steps})
-    program = make_family(params, family)
-    splits = {name: as_split(examples) for name, examples in program.generate().items()}
-    section = params.learner(family, "meta_mlp")
-    torch.manual_seed(0)
-    learner = make_learner("meta_mlp", program, make_template(params, family), section)
-    return Trainer({0: learner}, section, getattr(params.training, family), splits["train"], splits["val"], tmp_path)
+def led(family: str, curriculum: float = 0.5) -> Params:
+    return tiny({f"learners.{family}.meta_mlp.curriculum": curriculum, f"training.{family}.steps": 6})
 
 
-def test_training_sees_it_and_ends_without(tmp_path: Path) -> None:
-    (stream,) = made(tmp_path / "a").step.streams
+def test_training_draws_by_the_extents_of_its_examples(places: Places) -> None:
+    (stream,) = trainer(led("arc1d"), places, "never", "arc1d").step.streams
     assert stream.curriculum is not None
     assert stream.curriculum.steps == 3
-    program = make_family(tiny(), "arc1d")
-    train = as_split(program.generate()["train"])
+    train = read_split(places.splits("arc1d"), make_family(tiny(), "arc1d"), "train")
     spans = [np.flatnonzero(row)[[0, -1]] for row in train.x[1][: train.counts[1]].numpy()]
     weights = np.array([(last - first + 1.0) ** -2 for first, last in spans])
     marks = stream.curriculum.marks[train.counts[0] : train.counts[:2].sum()]
     np.testing.assert_allclose(np.diff(marks, prepend=1), weights / weights.sum(), atol=1e-12)
-    (stream,) = made(tmp_path / "b", curriculum=0.0).step.streams
+    (stream,) = trainer(led("arc1d", 0.0), places, "never", "arc1d").step.streams
     assert stream.curriculum is None
 
 
-def test_a_run_in_slices_sees_what_an_unbroken_one_sees(tmp_path: Path) -> None:
-    unbroken = made(tmp_path / "unbroken")
-    unbroken.run("unbroken", Hooks())
-    for _ in range(5):
-        with pytest.raises(Interrupted):
-            made(tmp_path / "sliced").run("sliced", Hooks(stop=lambda: True))
-    sliced = made(tmp_path / "sliced")
-    sliced.run("sliced", Hooks())
-    for name, value in unbroken.selections[0].last.items():
-        assert torch.equal(value, sliced.selections[0].last[name]), name
+@pytest.mark.parametrize("pieces", [[1] * 5, [3], [2, 2]], ids=str)
+def test_a_run_in_slices_ends_in_the_same_bits(places: Places, pieces: list[int]) -> None:
+    params = led("arc1d")
+    assert same(in_pieces(params, places, pieces, "arc1d"), straight(params, places, "arc1d"))
 
 
-def test_numbers_are_no_objects(tmp_path: Path) -> None:
-    for family in ("sumfirst", "addmod"):
-        with pytest.raises(UserError, match=rf"learners\.{family}: {family} has no objects.* set curriculum: 0\.0"):
-            made(tmp_path, family=family)
+@pytest.mark.parametrize("family", ["sumfirst", "addmod"])
+def test_numbers_are_no_objects(places: Places, family: str) -> None:
+    with pytest.raises(UserError, match=rf"learners\.{family}: {family} has no objects.* set curriculum: 0\.0"):
+        trainer(led(family), places, "never", family)

@@ -14,8 +14,8 @@ from tests.helpers import make
 K, N = 5, 7
 
 
-def batch(params: Params, family: str = "addmod") -> tuple[Tensor, Tensor, Tensor]:
-    program = make_family(params, family)
+def batch(params: Params) -> tuple[Tensor, Tensor, Tensor]:
+    program = make_family(params, "addmod")
     intents = program.intents("train")[:K]
     u = torch.from_numpy(program.codes(intents))
     x = torch.randint(0, 7, (len(intents), N, 2), generator=torch.Generator().manual_seed(1))
