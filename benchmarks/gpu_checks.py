@@ -123,7 +123,7 @@ def _same_batches(params: Params, of: Recipe, places: Places, device: torch.devi
         learner = seeded_learner(of.learner, family, make_template(params, of.family), of.settings, 0).to(where)
         u = torch.from_numpy(family.codes(split.intents)).to(where)
         streams = [Batches(0, split.counts.cpu().numpy(), of.training.batch, of.training.meta_batch)]
-        step = Step(Stack([learner], of.settings.loss_power), of.settings, of.training, streams, u, split)
+        step = Step(Stack([learner]), of.settings, of.training, streams, u, split)
         step(300)
         looked_up.append([tensor.cpu() for tensor in (step.place, step.intents, step.rows, step.x, step.y, step.u)])
     return all(map(torch.equal, *looked_up))

@@ -78,7 +78,7 @@ def time_step(
     learners = [seeded_learner(name, programs, template, section, seed).to(device) for seed in seeds]
     streams = [Batches(seed, split.counts.cpu().numpy(), training.batch, training.meta_batch) for seed in seeds]
     u = torch.from_numpy(programs.codes(split.intents)).to(device)
-    step, number = Step(Stack(learners, section.loss_power), section, training, streams, u, split), -1
+    step, number = Step(Stack(learners), section, training, streams, u, split), -1
 
     def steps() -> None:
         nonlocal number

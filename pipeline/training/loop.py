@@ -78,8 +78,7 @@ class Trainer:
         early = section.curriculum * self.training.steps
         curriculum = Curriculum.of(family, train, early) if early else None
         streams = [batches.Batches(seed, counts, training.batch, training.meta_batch, curriculum) for seed in learners]
-        stack = Stack(list(learners.values()), section.loss_power)
-        self.step = Step(stack, section, self.training, streams, self.u_train, train)
+        self.step = Step(Stack(list(learners.values())), section, self.training, streams, self.u_train, train)
         first = self.training.select_from * self.training.steps
         self.selections = {seed: Selection(learner, first) for seed, learner in learners.items()}
         self.number = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,14 +23,13 @@ class Stack:
 
     Args:
         learners: on one device, calibrated; they differ in the values of parameters and buffers only.
-        loss_power: p of the power mean by which the losses of a batch's intents become one.
 
     Attributes:
         parameters: what is trained, by name: [S, …], of a single learner […].
     """
 
-    def __init__(self, learners: Sequence[Learner], loss_power: float = 1.0) -> None:
-        self.learners, self.loss_power = tuple(learners), loss_power
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        self.learners = tuple(learners)
         first = self.learners[0]
         self.parameters: dict[str, Tensor] = dict(first.named_parameters())
         self.buffers: dict[str, Tensor] = {}
@@ -39,13 +39,16 @@ class Stack:
                 name: mine for name in dict(first.named_buffers()) if (mine := self._differing(name)) is not None
             }
 
-    def losses(self, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Loss [S] of each learner on its own batch: u [S, k, d_u], x [S, k, n, l], y [S, k, n, m]."""
+    def losses(self, u: Tensor, x: Tensor, y: Tensor, power: float) -> Tensor:
+        """Loss [S] of each learner on its own batch: u [S, k, d_u], x [S, k, n, l], y [S, k, n, m].
+
+        `power`: p of the power mean by which the losses of the k intents become one.
+        """
         if len(self.learners) == 1:
-            return self._loss(self.learners[0](u[0], x[0], y[0]), y[0])[None]
+            return self._loss(self.learners[0](u[0], x[0], y[0]), y[0], power)[None]
         # The other kernels of attention have no batched form everywhere.
         with sdpa_kernel(SDPBackend.MATH):
-            losses: Tensor = torch.vmap(self._one)(self.parameters, self.buffers, u, x, y)
+            losses: Tensor = torch.vmap(partial(self._one, power))(self.parameters, self.buffers, u, x, y)
         return losses
 
     @torch.no_grad()
@@ -61,18 +64,18 @@ class Stack:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
 
     def _one(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], u: Tensor, x: Tensor, y: Tensor
+        self, power: float, parameters: dict[str, Tensor], buffers: dict[str, Tensor], u: Tensor, x: Tensor, y: Tensor
     ) -> Tensor:
         # Where two names stand for one module, its parameters are put back wrongly if both are tied.
         output = functional_call(self.learners[0], (parameters, buffers), (u, x, y), tie_weights=False)
-        return self._loss(output, y)
+        return self._loss(output, y, power)
 
-    def _loss(self, output: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, output: Tensor, y: Tensor, power: float) -> Tensor:
         losses = self.learners[0].family.loss(output, y)  # [k, n]
-        if self.loss_power == 1:
+        if power == 1:
             return losses.mean()
         # TINY: where every loss is zero, the root would have no gradient.
-        return (losses.mean(1).pow(self.loss_power).mean() + TINY).pow(1 / self.loss_power)
+        return (losses.mean(1).pow(power).mean() + TINY).pow(1 / power)
 
     def _stacked(self, name: str) -> Tensor:
         """The learners' parameters of one name as one tensor, of which they become views."""

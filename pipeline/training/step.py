@@ -109,7 +109,7 @@ class Step:
             parameter.grad = None
         with precision.products(self.training.precision):
             with precision.autocast(self.training.precision, self.device):
-                losses = self.stack.losses(self.u[intents], x, y)
+                losses = self.stack.losses(self.u[intents], x, y, self.section.loss_power)
             losses.backward(self.one)
         if self.section.gradient_clip is not None:
             self.stack.clip(self.section.gradient_clip)

@@ -30,7 +30,7 @@ def test_the_power_mean_of_the_intents_losses(params: Params) -> None:
     assert max(each) - min(each) > 1e-3
     for power in (1.0, 1.5, 2.0, 4.0):
         expected = (sum(loss**power for loss in each) / len(each)) ** (1 / power)
-        assert Stack([learner], power).losses(u[None], x[None], y[None]).tolist() == pytest.approx([expected], rel=1e-5)
+        assert Stack([learner]).losses(u[None], x[None], y[None], power).tolist() == pytest.approx([expected], rel=1e-5)
 
 
 def test_an_intent_weighs_as_much_as_its_loss(params: Params) -> None:
@@ -42,7 +42,7 @@ def test_an_intent_weighs_as_much_as_its_loss(params: Params) -> None:
     each = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in losses]
     root = losses.detach().square().mean().sqrt()
     weights = losses.detach() / (len(losses) * root)
-    whole = torch.autograd.grad(Stack([learner], 2.0).losses(u[None], x[None], y[None])[0], parameters)
+    whole = torch.autograd.grad(Stack([learner]).losses(u[None], x[None], y[None], 2.0)[0], parameters)
     for i, gradient in enumerate(whole):
         expected = sum(w * g[i] for w, g in zip(weights, each, strict=True))
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
@@ -50,10 +50,10 @@ def test_an_intent_weighs_as_much_as_its_loss(params: Params) -> None:
 
 def test_each_of_a_pack_has_its_own(params: Params) -> None:
     u, x, y = batch(params)
-    alone = [Stack([make(params, "addmod", "meta_mlp", seed)], 2.0) for seed in (0, 1)]
-    expected = torch.cat([stack.losses(u[None], x[None], y[None]) for stack in alone])
-    pack = Stack([make(params, "addmod", "meta_mlp", seed) for seed in (0, 1)], 2.0)
-    losses = pack.losses(*(part.expand(2, *part.shape) for part in (u, x, y)))
+    alone = [Stack([make(params, "addmod", "meta_mlp", seed)]) for seed in (0, 1)]
+    expected = torch.cat([stack.losses(u[None], x[None], y[None], 2.0) for stack in alone])
+    pack = Stack([make(params, "addmod", "meta_mlp", seed) for seed in (0, 1)])
+    losses = pack.losses(*(part.expand(2, *part.shape) for part in (u, x, y)), 2.0)
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0)
 
 
@@ -62,5 +62,5 @@ def test_where_nothing_is_left_to_learn_the_gradient_is_zero(params: Params, mon
     learner = make(params, "addmod", "meta_mlp", 0)
     loss = type(learner.family).loss
     monkeypatch.setattr(type(learner.family), "loss", lambda self, out, y: loss(self, out, y) * 0)
-    Stack([learner], 2.0).losses(u[None], x[None], y[None]).sum().backward()
+    Stack([learner]).losses(u[None], x[None], y[None], 2.0).sum().backward()
     assert all((p.grad == 0).all() for p in learner.parameters() if p.grad is not None)
